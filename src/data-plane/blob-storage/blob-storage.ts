@@ -17,6 +17,8 @@ export interface BlobStorage {
   list(prefix: string): Promise<{ name: string; sizeBytes: number }[]>;
   /** Idempotent. */
   delete(name: string): Promise<void>;
+  /** Removes what puts that were interrupted long ago left behind; resolves to how many. */
+  sweep(): Promise<number>;
   /** Free bytes, or null where the storage cannot say. */
   freeBytes(): Promise<number | null>;
 }
