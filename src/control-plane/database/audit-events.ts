@@ -1,0 +1,122 @@
+import { z } from 'zod';
+import type { Reader, Writer } from './catalog.ts';
+import { optionalJson, readJson, readOptionalJson, readWord } from './json-column.ts';
+import type { CatalogSchema } from './schema.ts';
+import {
+  storedJsonObjectSchema,
+  storedPrincipalSchema,
+  type StoredJsonObject,
+  type StoredPrincipal,
+} from './stored-shapes.ts';
+
+const auditOutcomeSchema = z.enum(['intent', 'succeeded', 'failed', 'denied']);
+export type AuditOutcome = z.infer<typeof auditOutcomeSchema>;
+
+export interface AuditEventRow {
+  readonly sequence: number;
+  readonly at: string;
+  readonly actor: StoredPrincipal;
+  readonly onBehalfOf: StoredPrincipal | null;
+  readonly sourceAddress: string | null;
+  readonly action: string;
+  readonly resourceType: string;
+  readonly resourceId: string | null;
+  readonly resourceName: string | null;
+  readonly requestId: string | null;
+  readonly outcome: AuditOutcome;
+  readonly reason: string | null;
+  readonly details: StoredJsonObject;
+  readonly previousHash: string;
+  readonly hash: string;
+}
+
+export async function insertAuditEvent(tx: Writer, event: AuditEventRow): Promise<void> {
+  await tx
+    .insertInto('audit_events')
+    .values({
+      sequence: event.sequence,
+      at: event.at,
+      actor: JSON.stringify(event.actor),
+      actor_id: event.actor.id,
+      on_behalf_of: optionalJson(event.onBehalfOf),
+      source_address: event.sourceAddress,
+      action: event.action,
+      resource_type: event.resourceType,
+      resource_id: event.resourceId,
+      resource_name: event.resourceName,
+      request_id: event.requestId,
+      outcome: event.outcome,
+      reason: event.reason,
+      details: JSON.stringify(event.details),
+      previous_hash: event.previousHash,
+      hash: event.hash,
+    })
+    .execute();
+}
+
+export async function readAuditHead(
+  db: Reader,
+): Promise<{ sequence: number; hash: string } | undefined> {
+  return await db
+    .selectFrom('audit_events')
+    .select(['sequence', 'hash'])
+    .orderBy('sequence', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+}
+
+export interface AuditFilter {
+  readonly action?: string | undefined;
+  readonly actorId?: string | undefined;
+  readonly resourceType?: string | undefined;
+  readonly resourceId?: string | undefined;
+  readonly requestId?: string | undefined;
+  readonly outcome?: AuditOutcome | undefined;
+  readonly after?: string | undefined;
+  readonly before?: string | undefined;
+}
+
+export async function listAuditEvents(
+  db: Reader,
+  filter: AuditFilter,
+  page: { limit: number; afterSequence?: number | undefined; order: 'newest' | 'oldest' },
+): Promise<AuditEventRow[]> {
+  let query = db.selectFrom('audit_events').selectAll();
+  if (filter.action !== undefined) query = query.where('action', '=', filter.action);
+  if (filter.actorId !== undefined) query = query.where('actor_id', '=', filter.actorId);
+  if (filter.resourceType !== undefined)
+    query = query.where('resource_type', '=', filter.resourceType);
+  if (filter.resourceId !== undefined) query = query.where('resource_id', '=', filter.resourceId);
+  if (filter.requestId !== undefined) query = query.where('request_id', '=', filter.requestId);
+  if (filter.outcome) query = query.where('outcome', '=', filter.outcome);
+  if (filter.after) query = query.where('at', '>', filter.after);
+  if (filter.before) query = query.where('at', '<', filter.before);
+  if (page.afterSequence !== undefined)
+    query = query.where('sequence', page.order === 'newest' ? '<' : '>', page.afterSequence);
+  const rows = await query
+    .orderBy('sequence', page.order === 'newest' ? 'desc' : 'asc')
+    .limit(page.limit)
+    .execute();
+  return rows.map(toAuditEvent);
+}
+
+function toAuditEvent(row: CatalogSchema['audit_events']): AuditEventRow {
+  const where = `audit event ${row.sequence}`;
+  return {
+    sequence: row.sequence,
+    at: row.at,
+    actor: readJson(storedPrincipalSchema, row.actor, where),
+    onBehalfOf: readOptionalJson(storedPrincipalSchema, row.on_behalf_of, where),
+    sourceAddress: row.source_address,
+    action: row.action,
+    resourceType: row.resource_type,
+    resourceId: row.resource_id,
+    resourceName: row.resource_name,
+    requestId: row.request_id,
+    outcome: readWord(auditOutcomeSchema, row.outcome, where),
+    reason: row.reason,
+    details: readJson(storedJsonObjectSchema, row.details, where),
+    previousHash: row.previous_hash,
+    hash: row.hash,
+  };
+}
