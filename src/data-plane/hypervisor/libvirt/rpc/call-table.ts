@@ -1,7 +1,13 @@
 import { OperationError } from '../../../../shared/errors.ts';
 import { abortReason, throwIfAborted } from '../../../../shared/waiting.ts';
 import { decodeErrorReport, LibvirtError } from './libvirt-error.ts';
-import { formatPacket, MESSAGE_STATUS, MESSAGE_TYPE, type Packet } from './packet.ts';
+import {
+  formatPacket,
+  MAX_PAYLOAD_BYTES,
+  MESSAGE_STATUS,
+  MESSAGE_TYPE,
+  type Packet,
+} from './packet.ts';
 import { PROTOCOL_VERSION } from './procedures.ts';
 import { createXdrDecoder, createXdrEncoder, type XdrDecoder, type XdrEncoder } from './xdr.ts';
 
@@ -101,7 +107,14 @@ function limitWait(
 function encodeArguments<T>(shape: CallShape<T>): Uint8Array {
   const encoder = createXdrEncoder();
   shape.encode?.(encoder);
-  return encoder.finish();
+  const payload = encoder.finish();
+  if (payload.length > MAX_PAYLOAD_BYTES) {
+    throw new OperationError(
+      'payload_too_large',
+      `The arguments of ${shape.name} take ${payload.length} bytes; libvirt accepts ${MAX_PAYLOAD_BYTES}.`,
+    );
+  }
+  return payload;
 }
 
 interface EntryContext {

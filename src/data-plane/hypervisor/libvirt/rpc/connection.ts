@@ -11,6 +11,13 @@ import { createStreamTable, type StreamListener, type StreamPort } from './strea
 const MAX_UNSENT_BYTES = 128 * 1024 * 1024;
 const CLOSE_TIMEOUT_MS = 2000;
 
+const CONNECT_CLOSE: CallShape<undefined> = {
+  program: PROGRAM.remote,
+  procedure: REMOTE.connectClose,
+  name: 'virConnectClose',
+  decode: () => undefined,
+};
+
 /** Whatever can carry a call: one connection, or one that is renewed behind the scenes. */
 export interface LibvirtCaller {
   call<T>(shape: CallShape<T>, options?: CallOptions): Promise<T>;
@@ -134,12 +141,7 @@ export function createConnection(settings: ConnectionSettings): LibvirtConnectio
       let port: StreamPort | null = null;
       return await calls.start(shape, options, {
         onSent(serial) {
-          const relay: StreamListener = {
-            onPacket: (packet) => listener.onPacket(packet),
-            onLost: (error) => listener.onLost(error),
-          };
-          port = streams.open(serial, shape, relay);
-          const listener = listen(port);
+          port = streams.open(serial, shape, listen);
         },
         onUnwantedSuccess: () => port?.abort(),
         onRefused: () => port?.release(),
@@ -151,15 +153,7 @@ export function createConnection(settings: ConnectionSettings): LibvirtConnectio
     closed: ending.closed,
     async close() {
       if (ending.reason()) return;
-      const goodbye = call(
-        {
-          program: PROGRAM.remote,
-          procedure: REMOTE.connectClose,
-          name: 'virConnectClose',
-          decode: () => undefined,
-        },
-        { timeoutMs: CLOSE_TIMEOUT_MS },
-      );
+      const goodbye = call(CONNECT_CLOSE, { timeoutMs: CLOSE_TIMEOUT_MS });
       // The daemon cleans up by itself when the socket goes away.
       await goodbye.catch(() => undefined);
       drop();

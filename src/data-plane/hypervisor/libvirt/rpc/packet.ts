@@ -1,9 +1,11 @@
+import assert from 'node:assert/strict';
 import { OperationError } from '../../../../shared/errors.ts';
 
 /** Longest message body (VIR_NET_MESSAGE_MAX); the length word is not part of it. */
 export const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
 const LENGTH_BYTES = 4;
 const HEADER_BYTES = 24;
+export const MAX_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - HEADER_BYTES;
 
 export const MESSAGE_TYPE = {
   call: 0,
@@ -33,14 +35,8 @@ export interface Packet extends PacketHeader {
 
 /** The length word counts itself (virnetprotocol.x). */
 export function formatPacket(header: PacketHeader, payload: Uint8Array): Uint8Array {
-  const bodyBytes = HEADER_BYTES + payload.length;
-  if (bodyBytes > MAX_MESSAGE_BYTES) {
-    throw new OperationError(
-      'payload_too_large',
-      `A message of ${bodyBytes} bytes is longer than libvirt takes (${MAX_MESSAGE_BYTES}).`,
-    );
-  }
-  const packet = Buffer.allocUnsafe(LENGTH_BYTES + bodyBytes);
+  assert(payload.length <= MAX_PAYLOAD_BYTES);
+  const packet = Buffer.allocUnsafe(LENGTH_BYTES + HEADER_BYTES + payload.length);
   packet.writeUInt32BE(packet.length, 0);
   packet.writeUInt32BE(header.program, 4);
   packet.writeUInt32BE(header.version, 8);

@@ -1,12 +1,15 @@
 import { describeThrown, OperationError, toOperationError } from '../../../../shared/errors.ts';
 import { type Clock, systemClock } from '../../../../shared/clock.ts';
 import { silentLogger } from '../../../../shared/logger.ts';
+import { waitFor } from '../../../../shared/waiting.ts';
 import { connectLibvirt, type ConnectOptions } from './connect.ts';
 import type { LibvirtCaller, LibvirtConnection } from './connection.ts';
 import type { EventSubscription } from './event-hub.ts';
 import type { EventSelection } from './events.ts';
 import { createWatches, type WatchEvent } from './watches.ts';
 
+/** Longer than an attempt can take by itself: it has its own limit. */
+const ATTEMPT_TIMEOUT_MS = 120_000;
 const DEFAULT_BACKOFF: BackoffSettings = { firstMs: 250, longestMs: 30_000 };
 
 export interface BackoffSettings {
@@ -24,7 +27,7 @@ export interface ReconnectingOptions extends Omit<ConnectOptions, 'signal'> {
 /** Connects in the background at once, and again whenever the connection is lost, until closed. */
 export interface ReconnectingLibvirt extends LibvirtCaller {
   /** Waits for an attempt under way; rejects at once with `hypervisor_unreachable` between attempts. */
-  connection(): Promise<LibvirtConnection>;
+  connection(signal?: AbortSignal): Promise<LibvirtConnection>;
   isConnected(): boolean;
   /**
    * Listens through every reconnection. The first `resync` comes with the first connection, and
@@ -125,9 +128,12 @@ export function createReconnectingLibvirt(options: ReconnectingOptions = {}): Re
     clock: clock ?? systemClock,
     signal: stop.signal,
   });
-  const connection = async (): Promise<LibvirtConnection> => {
+  const connection = async (signal?: AbortSignal): Promise<LibvirtConnection> => {
     if (live?.isOpen()) return live;
-    if (attempt && !live) return await attempt;
+    if (attempt && !live) {
+      const what = 'Connecting to libvirt';
+      return await waitFor(attempt, { timeoutMs: ATTEMPT_TIMEOUT_MS, what, signal });
+    }
     throw new OperationError(
       'hypervisor_unreachable',
       `libvirt cannot be reached now; Komadori keeps trying. ${lastFailure?.message ?? ''}`.trim(),
@@ -138,7 +144,8 @@ export function createReconnectingLibvirt(options: ReconnectingOptions = {}): Re
   return {
     connection,
     isConnected: () => live?.isOpen() ?? false,
-    call: async (shape, callOptions) => await (await connection()).call(shape, callOptions),
+    call: async (shape, callOptions) =>
+      await (await connection(callOptions?.signal)).call(shape, callOptions),
     watch: (selections, listener) => watches.add(selections, listener, live),
     async close() {
       stop.abort(new OperationError('cancelled', 'Komadori closed its connection to libvirt.'));

@@ -21,10 +21,11 @@ export interface StreamPort {
 }
 
 export interface StreamTable {
+  /** `listen` gets our end and answers with who takes the stream's packets. */
   open(
     serial: number,
-    target: { program: number; procedure: number },
-    listener: StreamListener,
+    target: { readonly program: number; readonly procedure: number },
+    listen: (port: StreamPort) => StreamListener,
   ): StreamPort;
   accept(packet: Packet): void;
   failAll(error: OperationError): void;
@@ -34,15 +35,14 @@ export function createStreamTable(send: (packet: Uint8Array) => void): StreamTab
   const listeners = new Map<number, StreamListener>();
 
   return {
-    open(serial, target, listener) {
+    open(serial, target, listen) {
       const sendStream = (status: number, bytes: Uint8Array): void => {
         const { program, procedure } = target;
         const header = { program, version: PROTOCOL_VERSION, procedure, serial };
         send(formatPacket({ ...header, type: MESSAGE_TYPE.stream, status }, bytes));
       };
       const nothing = new Uint8Array(0);
-      listeners.set(serial, listener);
-      return {
+      const port: StreamPort = {
         sendData: (bytes) => sendStream(MESSAGE_STATUS.continue, bytes),
         sendFinish: () => sendStream(MESSAGE_STATUS.ok, nothing),
         abort() {
@@ -57,6 +57,8 @@ export function createStreamTable(send: (packet: Uint8Array) => void): StreamTab
         },
         release: () => listeners.delete(serial),
       };
+      listeners.set(serial, listen(port));
+      return port;
     },
     accept(packet) {
       const listener = listeners.get(packet.serial);
