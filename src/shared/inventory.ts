@@ -54,6 +54,8 @@ export const vmDescriptionSchema = z.object({
   tpm: z.object({ model: z.string(), version: z.string(), persistent: z.boolean() }).nullable(),
   /** Why the memory of this VM cannot be captured on this host, one sentence each; empty when it can. */
   memoryObstacles: z.array(z.string()),
+  /** Why the memory cannot be captured in `background` mode although slower modes work. */
+  backgroundObstacles: z.array(z.string()),
   /** libvirt's own snapshots of this VM. */
   hypervisorSnapshots: z.object({ internal: z.int(), external: z.int() }),
   /** A libvirt job (migration, backup, dump) is running. */

@@ -63,7 +63,7 @@ export interface CapturedConfiguration {
   /** The XML a memory stream is resumed with; null without memory. */
   readonly memoryXml: string | null;
   readonly nvram: Uint8Array | null;
-  /** A tar archive of the TPM's state folder. */
+  /** The TPM's state folder as one JSON archive (see docs/repository-format.md). */
   readonly tpmState: Uint8Array | null;
 }
 
@@ -90,6 +90,8 @@ export interface CaptureSession {
   readonly memoryDone: Promise<void>;
   /** Aborts when the capture's data became invalid, e.g. the VM stopped, or an offline VM started. */
   readonly invalidated: AbortSignal;
+  /** Asked after the last byte was read: throws `guest_changed` when what was read is not of one instant. */
+  checkStillValid(): Promise<void>;
   /**
    * Ends the backup job and the memory stream, removes scratch and sockets, keeps or drops the
    * checkpoint. Never throws for what is already gone; may be called twice.
@@ -122,9 +124,17 @@ export interface StagedRestore {
     readonly asidePath: string;
     /** False when nothing is at `path` yet (a new VM). */
     readonly replaces: boolean;
+    /** Identity of the staged file once it is written: undo removes this very file and no other. */
+    readonly inode: string | null;
   }[];
-  /** TPM state to unpack, as a tar staged beside the VM's state folder; null without. */
-  readonly tpmStagedPath: string | null;
+  /** TPM state: a folder staged beside the VM's own; null without. */
+  readonly tpm: {
+    readonly path: string;
+    readonly stagedPath: string;
+    readonly asidePath: string;
+  } | null;
+  /** Block devices: their content is overwritten at commit, when the VM is off. */
+  readonly inPlace: readonly DiskPlacement[];
   readonly newXml: string;
   /** The definition to go back to; null for a new VM. */
   readonly oldXml: string | null;
@@ -178,21 +188,34 @@ export interface HypervisorDriver {
 
   /** On failure everything it began is undone and the guest runs as before. */
   beginCapture(request: CaptureRequest, signal?: AbortSignal): Promise<CaptureSession>;
-  /** Ends what a dead process of ours left on this VM: backup job, stream, pause, freeze, sockets. */
-  reconcileCapture(vmId: string, captureId: string): Promise<void>;
+  /**
+   * Ends what a dead process of ours left on this VM: pause, freeze, stream, backup job, checkpoint,
+   * sockets. A VM that did not run before the capture stays as it is. Idempotent.
+   */
+  reconcileCapture(capture: {
+    vmId: string;
+    captureId: string;
+    wasRunning: boolean;
+  }): Promise<void>;
   dropCheckpoint(vmId: string, checkpoint: string): Promise<void>;
 
   /** Pure planning: which definition and paths a restore will use. */
   planRollback(request: RollbackRequest, signal?: AbortSignal): Promise<ClonePlan>;
   planClone(request: CloneRequest): ClonePlan;
-  /** Writes new content beside the old; the VM is not touched and may run. */
+  /**
+   * Writes new content beside the old; the VM is not touched and may run. `onPlanned` is awaited
+   * before the first effect, so that the caller can store what `undoRestore` will need.
+   */
   stageRestore(
     request: RestoreRequest,
-    onProgress: (bytesWritten: number) => void,
+    onPlanned: (staged: StagedRestore) => Promise<void>,
     signal?: AbortSignal,
   ): Promise<StagedRestore>;
-  /** Puts staged content in place and defines the VM, which must be off. Idempotent. */
-  commitRestore(staged: StagedRestore): Promise<void>;
+  /**
+   * Puts staged content in place and defines the VM, which must be off. Idempotent.
+   * In-place disks are read from their NBD source now; undoing them needs a snapshot of before.
+   */
+  commitRestore(staged: StagedRestore, signal?: AbortSignal): Promise<void>;
   /** Brings back what was before, from any point of stage or commit. Idempotent. */
   undoRestore(staged: StagedRestore): Promise<void>;
   /** Removes what commitRestore set aside. Idempotent. */

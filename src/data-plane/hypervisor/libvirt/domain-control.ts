@@ -1,0 +1,26 @@
+import type { MonitorCommand } from './qmp.ts';
+
+export interface MonitorEvent {
+  /** QMP event name, e.g. `STOP`, `RESUME`, `MIGRATION`. */
+  readonly name: string;
+  /** QEMU's own wall-clock time of the event, in milliseconds with microsecond fractions. */
+  readonly atMs: number;
+  /** Raw JSON of the event's data; empty without any. */
+  readonly details: string;
+}
+
+/** What a capture does to one running domain: narrow, so that failures can be played in tests. */
+export interface DomainControl {
+  readonly monitor: MonitorCommand;
+  suspend(): Promise<void>;
+  resume(): Promise<void>;
+  readXml(kind: 'live' | 'persistent' | 'memory'): Promise<string>;
+  beginBackup(options: { backupXml: string; checkpointXml: string | null }): Promise<void>;
+  /** Ends the backup job; no error when there is none. */
+  abortBackup(): Promise<void>;
+  /** No error when it is gone already. */
+  dropCheckpoint(name: string): Promise<void>;
+  freezeFileSystems(timeoutMs: number): Promise<void>;
+  thawFileSystems(timeoutMs: number): Promise<void>;
+  watchMonitor(listener: (event: MonitorEvent) => void): Promise<{ stop(): Promise<void> }>;
+}

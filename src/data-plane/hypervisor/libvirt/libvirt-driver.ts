@@ -1,0 +1,292 @@
+import type { Clock } from '../../../shared/clock.ts';
+import { OperationError } from '../../../shared/errors.ts';
+import type { VmDescription } from '../../../shared/inventory.ts';
+import type { Logger } from '../../../shared/logger.ts';
+import type {
+  CaptureRequest,
+  CaptureSession,
+  HypervisorDriver,
+  StagedRestore,
+  VmEvent,
+} from '../driver.ts';
+import { describeHost, readEmulatorOwner } from './describe-host.ts';
+import { describeVm } from './describe-vm.ts';
+import { readDomain } from './domain-xml/domain.ts';
+import { createDomainControl, isAlreadyOver, lookupVm } from './libvirt-domain.ts';
+import { beginLiveCapture } from './live-capture.ts';
+import { reconcileCapture } from './reconcile-capture.ts';
+import { beginOfflineCapture } from './offline-capture.ts';
+import { resumeFromMemory } from './memory-resume.ts';
+import { planClone, planRollback } from './plan-restore.ts';
+import {
+  commitStaged,
+  discardStagedLeftovers,
+  planStaging,
+  undoStaged,
+  writeStaged,
+} from './restore-images.ts';
+import {
+  CREATE_FLAG,
+  DESTROY_FLAG,
+  UNDEFINE_FLAG,
+  XML_FLAG,
+  defineDomain,
+  destroyDomain,
+  getDomainState,
+  getDomainXml,
+  listAllDomains,
+  startDomain,
+  undefineDomain,
+} from './rpc/domain-calls.ts';
+import {
+  listCheckpoints,
+  deleteCheckpoint,
+  CHECKPOINT_DELETE_FLAG,
+} from './rpc/checkpoint-calls.ts';
+import { LibvirtError } from './rpc/libvirt-error.ts';
+import { createReconnectingLibvirt, type ReconnectingLibvirt } from './rpc/reconnecting.ts';
+import type { DomainRef } from './rpc/wire-types.ts';
+
+export interface LibvirtDriverOptions {
+  readonly socketPath?: string;
+  readonly uri?: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const STOP_TIMEOUT_MS = 120_000;
+const START_TIMEOUT_MS = 120_000;
+
+/** Drives one host's libvirt over its UNIX socket. */
+export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDriver {
+  const { clock, logger } = options;
+  const libvirt = createReconnectingLibvirt({
+    logger,
+    ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
+    ...(options.uri === undefined ? {} : { uri: options.uri }),
+  });
+  const lookup = async (vmId: string): Promise<DomainRef> => await lookupVm(libvirt, vmId);
+  return {
+    describeHost: async (signal) => await describeHost(libvirt, signal),
+    listVms: async (signal) => await listVms(libvirt, signal),
+    describeVm: async (vmId, signal) => await describeVm(libvirt, await lookup(vmId), signal),
+    watchVms: async (listener) => await Promise.resolve(watchVms(libvirt, listener)),
+    beginCapture: async (request, signal) =>
+      await beginCapture({ libvirt, clock, logger }, request, signal),
+    reconcileCapture: async (capture) => await reconcileCapture({ libvirt, logger }, capture),
+    async dropCheckpoint(vmId, checkpoint) {
+      await createDomainControl(libvirt, await lookup(vmId)).dropCheckpoint(checkpoint);
+    },
+    async planRollback(request, signal) {
+      const domain = await lookup(request.vmId);
+      const current = await getDomainXml(
+        libvirt,
+        domain,
+        XML_FLAG.secure | XML_FLAG.inactive,
+        signal ? { signal } : {},
+      );
+      return planRollback(request, current);
+    },
+    planClone,
+    async stageRestore(request, onPlanned, signal) {
+      const oldXml = request.isNewVm
+        ? null
+        : await getDomainXml(
+            libvirt,
+            await lookup(request.vmId),
+            XML_FLAG.secure | XML_FLAG.inactive,
+          );
+      const { nvramPath } = readDomain(request.xml).firmware;
+      const planned = await planStaging(request, { nvramPath, oldXml });
+      await onPlanned(planned);
+      return await writeStaged(planned, request, await readEmulatorOwner(libvirt), signal);
+    },
+    async commitRestore(staged, signal) {
+      await commitStaged(
+        staged,
+        async () => await redefine(libvirt, staged, staged.newXml),
+        signal,
+      );
+    },
+    async undoRestore(staged) {
+      await stopIfThere(libvirt, staged.vmId);
+      await undoStaged(staged, async () => await defineOld(libvirt, staged));
+    },
+    discardReplaced: discardStagedLeftovers,
+    async resumeFromMemory(request, writeStream, signal) {
+      await resumeFromMemory(
+        libvirt,
+        await readEmulatorOwner(libvirt),
+        request,
+        writeStream,
+        signal,
+      );
+    },
+    async startVm(vmId, { paused }, signal) {
+      const flags = paused ? CREATE_FLAG.paused : 0;
+      await startDomain(libvirt, await lookup(vmId), flags, {
+        timeoutMs: START_TIMEOUT_MS,
+        signal,
+      });
+    },
+    stopVm: async (vmId, signal) => await stopVm(libvirt, await lookup(vmId), signal),
+    removeVm: async (vmId) => await removeVm(libvirt, vmId),
+    close: async () => await libvirt.close(),
+  };
+}
+
+async function listVms(
+  libvirt: ReconnectingLibvirt,
+  signal?: AbortSignal,
+): Promise<VmDescription[]> {
+  const domains = await listAllDomains(libvirt, 0, signal ? { signal } : {});
+  const vms = await Promise.all(
+    domains.map(async (domain) => {
+      try {
+        return await describeVm(libvirt, domain, signal);
+      } catch (error) {
+        // It was removed while we listed.
+        if (error instanceof LibvirtError && error.code === 'not_found') return null;
+        throw error;
+      }
+    }),
+  );
+  return vms.filter((vm) => vm !== null);
+}
+
+function watchVms(
+  libvirt: ReconnectingLibvirt,
+  listener: (event: VmEvent) => void,
+): { close(): Promise<void> } {
+  return libvirt.watch(
+    [
+      { kind: 'lifecycle' },
+      { kind: 'agent_lifecycle' },
+      { kind: 'device_added' },
+      { kind: 'device_removed' },
+      { kind: 'block_job' },
+      { kind: 'metadata_change' },
+    ],
+    (event) => {
+      if (event.kind === 'resync') listener({ kind: 'resync' });
+      else if (event.kind === 'lifecycle' && event.event === 'undefined') {
+        listener({ kind: 'removed', vmId: event.domain.uuid });
+      } else if ('domain' in event) listener({ kind: 'changed', vmId: event.domain.uuid });
+    },
+  );
+}
+
+interface CaptureContext {
+  readonly libvirt: ReconnectingLibvirt;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+async function beginCapture(
+  context: CaptureContext,
+  request: CaptureRequest,
+  signal?: AbortSignal,
+): Promise<CaptureSession> {
+  const { libvirt, clock, logger } = context;
+  const domain = await lookupVm(libvirt, request.vmId);
+  const vm = await describeVm(libvirt, domain, signal);
+  const invalidation = new AbortController();
+  // Events of the capture's own pause are expected; only an end or a start of the VM matters.
+  const fatalEvents = vm.state === 'off' ? ['started', 'undefined'] : ['stopped', 'crashed'];
+  const connection = await libvirt.connection();
+  const watch = await connection.subscribe({ kind: 'lifecycle', domain }, (event) => {
+    if (event.kind !== 'lifecycle' || !fatalEvents.includes(event.event)) return;
+    invalidation.abort(
+      new OperationError('guest_changed', `${vm.name} was ${event.event} while it was captured.`),
+    );
+  });
+  try {
+    const owner = await readEmulatorOwner(libvirt);
+    const common = { vm, request, owner, clock, logger, invalidated: invalidation.signal };
+    const control = createDomainControl(libvirt, domain);
+    const session = await (vm.state === 'running' || vm.state === 'paused'
+      ? beginLiveCapture({ ...common, domain: control }, signal)
+      : beginOfflineCapture(
+          { ...common, readPersistentXml: async () => await control.readXml('persistent') },
+          signal,
+        ));
+    return {
+      ...session,
+      async end(outcome) {
+        await watch.close();
+        await session.end(outcome);
+      },
+    };
+  } catch (error) {
+    await watch.close();
+    throw error;
+  }
+}
+
+async function redefine(
+  libvirt: ReconnectingLibvirt,
+  staged: StagedRestore,
+  xml: string,
+): Promise<void> {
+  if (staged.oldXml !== null) await dropAllCheckpointMetadata(libvirt, staged.vmId);
+  await defineDomain(libvirt, xml);
+}
+
+/** The bitmaps behind these checkpoints are in images that are being replaced. */
+async function dropAllCheckpointMetadata(
+  libvirt: ReconnectingLibvirt,
+  vmId: string,
+): Promise<void> {
+  const domain = await lookupVm(libvirt, vmId);
+  for (const checkpoint of await listCheckpoints(libvirt, domain)) {
+    await deleteCheckpoint(libvirt, checkpoint, CHECKPOINT_DELETE_FLAG.metadataOnly);
+  }
+}
+
+async function defineOld(libvirt: ReconnectingLibvirt, staged: StagedRestore): Promise<void> {
+  if (staged.oldXml === null) await removeVm(libvirt, staged.vmId);
+  else await defineDomain(libvirt, staged.oldXml);
+}
+
+async function stopIfThere(libvirt: ReconnectingLibvirt, vmId: string): Promise<void> {
+  try {
+    await stopVm(libvirt, await lookupVm(libvirt, vmId));
+  } catch (error) {
+    if (!(error instanceof OperationError) || error.code !== 'not_found') throw error;
+  }
+}
+
+async function stopVm(
+  libvirt: ReconnectingLibvirt,
+  domain: DomainRef,
+  signal?: AbortSignal,
+): Promise<void> {
+  const options = { timeoutMs: STOP_TIMEOUT_MS, signal };
+  const { state } = await getDomainState(libvirt, domain, options);
+  if (state === 'shut_off') return;
+  try {
+    await destroyDomain(libvirt, domain, DESTROY_FLAG.graceful, options);
+  } catch (error) {
+    if (isAlreadyOver(error)) return;
+    // QEMU ignored SIGTERM (for example on stuck storage); pulling the plug is what was asked for.
+    await destroyDomain(libvirt, domain, 0, options);
+  }
+}
+
+/** Stops and undefines a VM; its images stay, other files of libvirt's go. No error when it is gone. */
+async function removeVm(libvirt: ReconnectingLibvirt, vmId: string): Promise<void> {
+  try {
+    const domain = await lookupVm(libvirt, vmId);
+    await stopVm(libvirt, domain);
+    await undefineDomain(
+      libvirt,
+      domain,
+      UNDEFINE_FLAG.managedSave |
+        UNDEFINE_FLAG.snapshotsMetadata |
+        UNDEFINE_FLAG.keepNvram |
+        UNDEFINE_FLAG.checkpointsMetadata,
+    );
+  } catch (error) {
+    if (!(error instanceof OperationError) || error.code !== 'not_found') throw error;
+  }
+}
