@@ -41,6 +41,7 @@ export const ERROR_TABLE = {
   unreachable: { status: 503, exitCode: 12 },
   timed_out: { status: 504, exitCode: 13 },
   cancelled: { status: 409, exitCode: 14 },
+  interrupted: { status: 503, exitCode: 14 },
   internal: { status: 500, exitCode: 1 },
 } as const satisfies Record<string, { status: number; exitCode: number }>;
 

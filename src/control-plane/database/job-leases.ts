@@ -14,6 +14,8 @@ interface ClaimFilter {
   readonly hostId: string;
   readonly kinds: readonly string[];
   readonly now: string;
+  /** What the caller runs already, in case its clock jumped past the end of its own leases. */
+  readonly excludeJobIds: readonly string[];
 }
 
 /** Queued, or running under a lease that ran out; oldest first; none whose lock key is held. */
@@ -22,6 +24,9 @@ const claimable = (db: Reader, filter: ClaimFilter) =>
     .selectFrom('jobs')
     .where('host_id', '=', filter.hostId)
     .where('kind', 'in', filter.kinds)
+    .$if(filter.excludeJobIds.length > 0, (query) =>
+      query.where('id', 'not in', filter.excludeJobIds),
+    )
     .where('state', 'in', ['queued', 'running', 'undoing'])
     .where((eb) =>
       eb.or([eb('lease_expires_at', 'is', null), eb('lease_expires_at', '<=', filter.now)]),
