@@ -37,7 +37,8 @@ const memoryBlockSchema = z.strictObject({
 const pagedMemorySchema = z.strictObject({
   form: z.literal('pages'),
   blocks: z.array(memoryBlockSchema),
-  remainder: treeRefSchema,
+  /** Consecutive parts of one content. */
+  remainder: z.array(treeRefSchema),
   /** Where the pages go between the remainder's bytes. */
   pagesAtRemainderOffset: z.int().nonnegative(),
   ramSectionId: z.int().nonnegative(),
@@ -47,7 +48,8 @@ const pagedMemorySchema = z.strictObject({
 const rawMemorySchema = z.strictObject({
   form: z.literal('stream'),
   reason: z.string(),
-  stream: treeRefSchema,
+  /** Consecutive parts of one content. */
+  stream: z.array(treeRefSchema),
 });
 
 export const manifestSchema = z.strictObject({

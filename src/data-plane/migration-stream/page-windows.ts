@@ -16,6 +16,7 @@ export interface PageRun {
  */
 export interface PageWindow<B extends PageBuffer> {
   readonly block: string;
+  readonly blockBytes: number;
   readonly windowOffset: number;
   readonly buffer: B;
   readonly runs: readonly PageRun[];
@@ -59,7 +60,8 @@ export function createPageWindows<B extends PageBuffer>(handlers: {
     open.splice(open.indexOf(window), 1);
     const runs = planRuns(window.present, window.block.written, window.offset, window.buffer.bytes);
     const { block, offset, buffer } = window;
-    handlers.onPages({ block: block.name, windowOffset: offset, buffer, runs });
+    const { name, lengthBytes } = block;
+    handlers.onPages({ block: name, blockBytes: lengthBytes, windowOffset: offset, buffer, runs });
   }
 
   function flushAll(): void {
@@ -89,14 +91,7 @@ export function createPageWindows<B extends PageBuffer>(handlers: {
   }
 
   function windowOf(block: PagedBlock, offset: number): OpenWindow<B> | null {
-    if (
-      current !== null &&
-      current.block === block &&
-      offset >= current.offset &&
-      offset < current.offset + WINDOW_BYTES
-    ) {
-      return current;
-    }
+    if (current !== null && covers(current, block, offset)) return current;
     return openAt(block, offset);
   }
 
@@ -123,6 +118,10 @@ export function createPageWindows<B extends PageBuffer>(handlers: {
     },
     flushAll,
   };
+}
+
+function covers(window: OpenWindow<PageBuffer>, block: PagedBlock, offset: number): boolean {
+  return window.block === block && offset >= window.offset && offset < window.offset + WINDOW_BYTES;
 }
 
 function planRuns(
