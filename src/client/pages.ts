@@ -6,6 +6,8 @@ export interface PageOptions {
   readonly signal?: AbortSignal | undefined;
   /** At most this many items. */
   readonly maxItems?: number | undefined;
+  /** Told after each page where the next one begins; null after the last. */
+  readonly onCursor?: ((nextCursor: string | null) => void) | undefined;
 }
 
 const ITEMS_MAX = 100_000;
@@ -29,6 +31,7 @@ export async function* pagesOf(
     const query = { limit: Math.min(left, 200), ...plain.query, ...(cursor ? { cursor } : {}) };
     const page = await client.call(operationId, { ...plain, query }, { signal: options.signal });
     for (const item of page.items.slice(0, left)) yield item;
+    options.onCursor?.(page.nextCursor);
     left -= page.items.length;
     // A server that hands out the same cursor again would keep us here for ever.
     if (page.nextCursor === null || page.nextCursor === cursor) return;

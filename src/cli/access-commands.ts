@@ -1,0 +1,83 @@
+import { z } from 'zod';
+import { createClient } from '../client/client.ts';
+import { OperationError } from '../shared/errors.ts';
+import { addCommand } from './command.ts';
+import type { CommandContext } from './command.ts';
+import type { CommandGroup } from './program.ts';
+import { readSettings, removeSettings, writeSettings } from './settings.ts';
+import { renderDetails } from './table.ts';
+import { ask, canAsk, readPipedLine } from './terminal.ts';
+
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+
+export const addAccessCommands: CommandGroup = (program, base) => {
+  addCommand(program, base, {
+    name: 'login',
+    summary: 'login.description',
+    schema: z.object({ url: z.url({ protocol: /^https?$/ }).optional() }),
+    run: async (context, _args, options) => {
+      const { terminal, text } = context;
+      const url =
+        options.url ?? terminal.env['KOMADORI_URL'] ?? (await readSettings(terminal, text))?.url;
+      if (!url)
+        throw new OperationError('invalid_input', text('error.noServer'), {
+          details: { whatToDo: text('error.noServerHow') },
+        });
+      const { protocol, hostname } = new URL(url);
+      if (protocol === 'http:' && !LOOPBACK.test(hostname))
+        context.remark(text('login.plainHttp', { url }));
+      const token = await readToken(context);
+      const whoami = await createClient({ baseUrl: url, token }).call(
+        'whoami',
+        {},
+        { signal: terminal.signal },
+      );
+      const file = await writeSettings(terminal.env, { url, token });
+      if (context.json) context.printJson(whoami);
+      else context.print(text('done.login', { name: whoami.principal.name, file }));
+    },
+  });
+  addCommand(program, base, {
+    name: 'logout',
+    summary: 'logout.description',
+    schema: z.object({}),
+    run: async (context) => {
+      await removeSettings(context.terminal.env);
+      if (!context.json) context.print(context.text('done.logout'));
+    },
+  });
+  addCommand(program, base, {
+    name: 'whoami',
+    summary: 'whoami.description',
+    schema: z.object({}),
+    run: async (context) => {
+      const { text } = context;
+      const client = await context.connect();
+      const whoami = await client.call('whoami', {}, { signal: context.terminal.signal });
+      if (context.json) return context.printJson(whoami);
+      return context.print(
+        renderDetails([
+          [text('column.name'), `${whoami.principal.name} (${whoami.principal.kind})`],
+          [text('field.roles'), whoami.roles.join(', ')],
+          [text('field.rights'), whoami.rights.join(', ')],
+          [text('field.server'), whoami.serverVersion],
+        ]),
+      );
+    },
+  });
+};
+
+async function readToken(context: CommandContext): Promise<string> {
+  const { terminal, text } = context;
+  const fromEnv = terminal.env['KOMADORI_TOKEN'];
+  const token =
+    fromEnv ??
+    (canAsk(terminal)
+      ? (await ask(terminal, text('login.ask'), { hidden: true })).trim()
+      : await readPipedLine(terminal));
+  if (!token)
+    throw new OperationError('unauthenticated', text('error.noToken'), {
+      details: { whatToDo: text('error.noTokenHow') },
+    });
+  return token;
+}

@@ -1,0 +1,31 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { INTERRUPTED_EXIT_CODE, runCli } from '../cli/run-cli.ts';
+
+const packageFile = new URL('../../package.json', import.meta.url);
+const { version } = z
+  .object({ version: z.string() })
+  .parse(JSON.parse(readFileSync(packageFile, 'utf8')));
+
+const interrupted = new AbortController();
+process.on('SIGINT', () => {
+  if (interrupted.signal.aborted) process.exit(INTERRUPTED_EXIT_CODE);
+  interrupted.abort();
+});
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // Whoever read us has seen enough, as in `komadori vm list | head`.
+  process.exit(error.code === 'EPIPE' ? 0 : 1);
+});
+
+process.exitCode = await runCli({
+  argv: process.argv.slice(2),
+  version,
+  terminal: {
+    env: process.env,
+    input: process.stdin,
+    output: process.stdout,
+    errors: process.stderr,
+    now: () => new Date(),
+    signal: interrupted.signal,
+  },
+});
