@@ -31,8 +31,7 @@ function endsWithDescription(tail: Buffer): boolean {
     if (
       start < tail.length &&
       readUint32(tail, at + mark.length) === tail.length - start &&
-      tail[start] === 0x7b &&
-      tail.at(-1) === 0x7d
+      isDescription(tail.subarray(start))
     ) {
       return true;
     }
@@ -40,4 +39,14 @@ function endsWithDescription(tail: Buffer): boolean {
     at = tail.lastIndexOf(mark, at - 1);
   }
   return false;
+}
+
+function isDescription(bytes: Buffer): boolean {
+  try {
+    const value: unknown = JSON.parse(bytes.toString());
+    return typeof value === 'object' && value !== null && 'devices' in value;
+  } catch {
+    // Device state can look like the mark; this is then simply not the description.
+    return false;
+  }
 }

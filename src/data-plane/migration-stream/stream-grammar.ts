@@ -21,6 +21,7 @@ export interface StreamOutcome {
   /** -1 before the RAM section started. */
   ramSectionId: number;
   pagesAtRemainderOffset: number;
+  hasParts: boolean;
   readonly progress: RamProgress;
 }
 
@@ -37,6 +38,7 @@ export function createOutcome(): StreamOutcome {
     machineType: '',
     ramSectionId: -1,
     pagesAtRemainderOffset: -1,
+    hasParts: false,
     progress: { listedBytes: -1, blocks: new Map(), lastBlock: null, pages: 0, zeroPages: 0 },
   };
 }
@@ -74,7 +76,11 @@ export function* parseStream<B extends PageBuffer>(
     else if (type === SECTION.part) yield* parseRamPart(grammar);
     else if (type === SECTION.end) {
       yield* parseRamPart(grammar);
+      return;
+    } else if (type === SECTION.full && outcome.hasParts) {
+      // A background snapshot never ends the RAM section: devices follow its last part.
       checkPagesCame(outcome.progress);
+      output.emit(feed.item());
       return;
     } else throw new NotUnderstood(`a section of type ${type} before the end of the memory`);
   }
@@ -120,8 +126,10 @@ function* parseRamPart<B extends PageBuffer>(grammar: Grammar<B>): Generator<Sta
   if (outcome.ramSectionId < 0 || readUint32(header, 1) !== outcome.ramSectionId) {
     throw new NotUnderstood('a section that did not start');
   }
+  outcome.hasParts = true;
   output.hold(Uint8Array.from(header));
   yield* parseRecords(grammar);
+  if (isEnd) checkPagesCame(outcome.progress);
   // A part that only had pages of paged blocks leaves nothing behind; the end is always kept.
   if (isEnd || !output.dropHeld()) output.emitInSection(feed.item());
 }
