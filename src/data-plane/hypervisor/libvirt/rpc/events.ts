@@ -66,7 +66,7 @@ export type LibvirtEvent =
     };
 
 export type EventKind = LibvirtEvent['kind'];
-export type EventOf<K extends EventKind> = Extract<LibvirtEvent, { kind: K }>;
+export type EventOf<K extends EventKind> = LibvirtEvent & { readonly kind: K };
 
 /** What to be told about; without `domain`, about every domain. */
 export type EventSelection =
