@@ -41,7 +41,10 @@ export async function readBlob(
   signal?: AbortSignal,
 ): Promise<Uint8Array> {
   if (tree.lengthBytes > SMALL_BLOB_BYTES_MAX) {
-    throw new OperationError('snapshot_damaged', `The ${name} of the snapshot is impossibly large.`);
+    throw new OperationError(
+      'snapshot_damaged',
+      `The ${name} of the snapshot is impossibly large.`,
+    );
   }
   const content = new Uint8Array(tree.lengthBytes);
   await repository.openTree(tree, name).readInto(0, content, signal);
@@ -84,7 +87,11 @@ export function createPartsWriter(writer: RepositoryWriter, signal: AbortSignal)
 }
 
 /** Consecutive parts read as one content. */
-export function openParts(repository: Repository, parts: readonly TreeRef[], name: string): TreeReader {
+export function openParts(
+  repository: Repository,
+  parts: readonly TreeRef[],
+  name: string,
+): TreeReader {
   const readers: { start: number; reader: TreeReader }[] = [];
   let lengthBytes = 0;
   for (const part of parts) {

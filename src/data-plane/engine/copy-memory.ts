@@ -97,7 +97,10 @@ function createPageWriter(writer: RepositoryWriter): PageWriter {
     return tree;
   };
 
-  const writeRuns = async (window: PageWindow<SharedBuffer>, before: Promise<void> | undefined): Promise<void> => {
+  const writeRuns = async (
+    window: PageWindow<SharedBuffer>,
+    before: Promise<void> | undefined,
+  ): Promise<void> => {
     try {
       // The same window again (pre-copy resends pages): the later content must win.
       await before;
@@ -146,4 +149,3 @@ function createPageWriter(writer: RepositoryWriter): PageWriter {
     },
   };
 }
-

@@ -216,10 +216,18 @@ export interface HypervisorDriver {
    * In-place disks are read from their NBD source now; undoing them needs a snapshot of before.
    */
   commitRestore(staged: StagedRestore, signal?: AbortSignal): Promise<void>;
-  /** Brings back what was before, from any point of stage or commit. Idempotent. */
+  /** Removes what `stageRestore` wrote, while the VM goes on untouched. Idempotent. */
+  discardStaged(staged: StagedRestore): Promise<void>;
+  /** Stops the VM and brings back what was before, from any point of the commit. Idempotent. */
   undoRestore(staged: StagedRestore): Promise<void>;
   /** Removes what commitRestore set aside. Idempotent. */
   discardReplaced(staged: StagedRestore): Promise<void>;
+
+  /** Writes an image file outside any VM (an export) and makes it durable. The path must not exist. */
+  writeImageFile(
+    image: { source: NbdEndpoint; path: string; format: 'qcow2' | 'raw' },
+    signal?: AbortSignal,
+  ): Promise<void>;
 
   /** Starts the VM from a memory stream; `writeStream` writes all of it and then resolves. */
   resumeFromMemory(

@@ -22,7 +22,9 @@ import {
   commitStaged,
   discardStagedLeftovers,
   planStaging,
+  removeStaged,
   undoStaged,
+  writeImage,
   writeStaged,
 } from './restore-images.ts';
 import {
@@ -112,7 +114,9 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
       await stopIfThere(libvirt, staged.vmId);
       await undoStaged(staged, async () => await defineOld(libvirt, staged));
     },
+    discardStaged: async (staged) => await removeStaged(staged),
     discardReplaced: discardStagedLeftovers,
+    writeImageFile: async (image, signal) => await writeImage(image, image.path, signal),
     async resumeFromMemory(request, writeStream, signal) {
       await resumeFromMemory(
         libvirt,

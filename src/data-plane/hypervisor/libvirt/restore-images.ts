@@ -161,6 +161,11 @@ export async function undoStaged(
   await moveAllBack(staged.files);
 }
 
+export async function removeStaged(staged: StagedRestore): Promise<void> {
+  for (const file of staged.files) await rm(file.stagedPath, { force: true });
+  if (staged.tpm) await rm(staged.tpm.stagedPath, { recursive: true, force: true });
+}
+
 export async function discardStagedLeftovers(staged: StagedRestore): Promise<void> {
   await removeAside(staged.files);
   if (staged.tpm) await rm(staged.tpm.asidePath, { recursive: true, force: true });

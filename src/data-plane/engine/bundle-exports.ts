@@ -1,0 +1,100 @@
+import type { Manifest } from '../chunk-repository/manifest.ts';
+import type { Repository } from '../chunk-repository/repository.ts';
+import { startNbdServer } from '../nbd/server.ts';
+import { openParts, readBlob } from './blobs.ts';
+import { synthesizeStream } from '../migration-stream/stream-synthesis.ts';
+import type { CapturedConfiguration } from '../hypervisor/driver.ts';
+
+export interface BundleServer {
+  readonly socketPath: string;
+  close(): Promise<void>;
+}
+
+/** Serves a bundle's disks over NBD, one read-only export per target: the one read path of every restore. */
+export async function serveBundleDisks(options: {
+  repository: Repository;
+  disks: Manifest['disks'];
+  socketPath: string;
+  /** Called with the bytes of every read, zeroes left out. */
+  onRead: (lengthBytes: number) => void;
+}): Promise<BundleServer> {
+  const { repository, disks, onRead } = options;
+  const server = await startNbdServer({
+    listen: { socketPath: options.socketPath },
+    exports: {
+      list: async () => await Promise.resolve(disks.map((disk) => disk.target)),
+      async open(name) {
+        const disk = disks.find((candidate) => candidate.target === name);
+        if (!disk) return await Promise.resolve(null);
+        const reader = repository.openTree(disk.tree, `disk ${disk.target}`);
+        return {
+          sizeBytes: disk.sizeBytes,
+          readOnly: true,
+          extents: async (offset, lengthBytes) => await reader.extents(offset, lengthBytes),
+          async readInto(offset, target, signal) {
+            await reader.readInto(offset, target, signal);
+            onRead(target.length);
+          },
+        };
+      },
+    },
+  });
+  return { socketPath: options.socketPath, close: async () => await server.close() };
+}
+
+/** The migration stream of a bundle's memory, synthesised from its pages or as it was stored. */
+export async function* readMemoryStream(
+  repository: Repository,
+  memory: NonNullable<Manifest['memory']>,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
+  const { content } = memory;
+  if (content.form === 'pages') {
+    yield* synthesizeStream(
+      {
+        remainder: openParts(repository, content.remainder, 'memory state'),
+        pagesAtRemainderOffset: content.pagesAtRemainderOffset,
+        ramSectionId: content.ramSectionId,
+        blocks: content.blocks.map((block) => ({
+          name: block.name,
+          pages: repository.openTree(block.tree, `memory ${block.name}`),
+        })),
+      },
+      signal,
+    );
+    return;
+  }
+  const stream = openParts(repository, content.stream, 'memory stream');
+  const windowBytes = 1024 * 1024;
+  for (let offset = 0; offset < stream.lengthBytes; offset += windowBytes) {
+    const part = new Uint8Array(Math.min(windowBytes, stream.lengthBytes - offset));
+    await stream.readInto(offset, part, signal);
+    yield part;
+  }
+}
+
+/** Reads the small parts of a bundle. They hold secrets: they go to the hypervisor and nowhere else. */
+export async function readConfiguration(
+  repository: Repository,
+  manifest: Manifest,
+  signal?: AbortSignal,
+): Promise<CapturedConfiguration> {
+  const { configuration } = manifest;
+  const read = async (part: keyof Manifest['configuration']): Promise<Uint8Array | null> => {
+    const tree = configuration[part];
+    return tree === null ? null : await readBlob(repository, tree, part, signal);
+  };
+  const readText = async (
+    part: 'liveXml' | 'persistentXml' | 'memoryXml',
+  ): Promise<string | null> => {
+    const content = await read(part);
+    return content === null ? null : new TextDecoder('utf-8', { fatal: true }).decode(content);
+  };
+  return {
+    liveXml: await readText('liveXml'),
+    persistentXml: await readText('persistentXml'),
+    memoryXml: await readText('memoryXml'),
+    nvram: await read('nvram'),
+    tpmState: await read('tpmState'),
+  };
+}
