@@ -50,11 +50,7 @@ export interface ConnectionSettings {
 }
 
 const lost = (reason: string, cause?: unknown): OperationError =>
-  new OperationError(
-    'hypervisor_unreachable',
-    `The connection to libvirt ${reason}; check that its daemon runs.`,
-    { cause },
-  );
+  new OperationError('hypervisor_unreachable', `The connection to libvirt ${reason}.`, { cause });
 
 interface Ending {
   readonly closed: Promise<OperationError | null>;
@@ -81,7 +77,7 @@ function createEnding(): Ending {
 function refuseAfterEnd(reason: OperationError): OperationError {
   return reason.code === 'hypervisor_unreachable'
     ? reason
-    : lost(`was given up: ${reason.message}`, reason);
+    : lost(`was given up: ${reason.message.replace(/\.$/, '')}`, reason);
 }
 
 function waitForDrain(socket: Socket): Promise<void> {
@@ -104,11 +100,14 @@ export function createConnection(settings: ConnectionSettings): LibvirtConnectio
   const send = (packet: Uint8Array): void => {
     if (ending.reason()) return;
     socket.write(packet);
-    if (socket.writableLength > MAX_UNSENT_BYTES) fail(lost('takes no more data'));
+    if (socket.writableLength > MAX_UNSENT_BYTES)
+      fail(lost('takes no more data; check its daemon'));
   };
   const calls = createCallTable(send, settings.timeoutMs);
   const streams = createStreamTable(send);
-  const keepalive = createKeepalive(settings.keepalive, send, () => fail(lost('went silent')));
+  const keepalive = createKeepalive(settings.keepalive, send, () =>
+    fail(lost('went silent; check that its daemon runs and answers')),
+  );
 
   const fail = (error: OperationError, isDeliberate = false): void => {
     if (!ending.end(error, isDeliberate)) return;
@@ -191,8 +190,10 @@ function readSocket(
       );
     }
   });
-  socket.on('error', (error) => fail(lost(`broke (${error.message})`, error)));
-  socket.on('close', () => fail(lost('was closed by the other side')));
+  socket.on('error', (error) =>
+    fail(lost(`broke (${error.message}); check that its daemon runs`, error)),
+  );
+  socket.on('close', () => fail(lost('was closed by its daemon; check that it runs')));
 }
 
 interface DispatchTargets {
