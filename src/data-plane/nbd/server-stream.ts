@@ -125,12 +125,19 @@ async function writeParts(
 ): Promise<void> {
   const { socket } = state;
   if (state.gone.signal.aborted || socket.writableEnded) return;
+  const { signal } = state.gone;
   const timer = limit(state, timeoutMs, 'take a reply');
   await new Promise<void>((resolve) => {
+    const settle = (): void => {
+      signal.removeEventListener('abort', settle);
+      resolve();
+    };
+    // Node does not promise the callback of a write that destroy() interrupts.
+    signal.addEventListener('abort', settle);
     socket.cork();
     for (const [index, part] of parts.entries()) {
       // An error reaches the 'error' listener too; here only the buffers matter.
-      socket.write(part, index === parts.length - 1 ? () => resolve() : undefined);
+      socket.write(part, index === parts.length - 1 ? settle : undefined);
     }
     socket.uncork();
   });

@@ -56,10 +56,16 @@ export async function serveRequests(
       const heldBytes =
         isRead && findRefusal(request, options) === null ? request.lengthBytes : payloadBytes;
       await gate.enter(heldBytes);
-      const payload = await stream.read(payloadBytes, options.limits.stallTimeoutMs);
-      void serveOne(stream, request, payload, options)
-        .catch((error: unknown) => stream.destroy(asFailure(error)))
-        .finally(() => gate.leave(heldBytes));
+      const done = (): void => gate.leave(heldBytes);
+      try {
+        const payload = await stream.read(payloadBytes, options.limits.stallTimeoutMs);
+        void serveOne(stream, request, payload, options)
+          .catch((error: unknown) => stream.destroy(asFailure(error)))
+          .finally(done);
+      } catch (error) {
+        done();
+        throw error;
+      }
     }
   } finally {
     await gate.idle();

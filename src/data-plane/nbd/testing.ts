@@ -5,7 +5,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { NbdExport } from './exports.ts';
+import type { Logger } from '../../shared/logger.ts';
+import { silentLogger } from '../../shared/logger.ts';
+import type { NbdExport, NbdExportDirectory, NbdServerLimits } from './exports.ts';
+import { startNbdServer } from './server.ts';
 
 const execute = promisify(execFile);
 
@@ -148,7 +151,9 @@ export function createMemoryExport(
       const end = offset + lengthBytes;
       for (let at = offset; at < end;) {
         const next = Math.min(end, (Math.floor(at / blockBytes) + 1) * blockBytes);
-        const zero = content.subarray(at, next).every((byte) => byte === 0);
+        const zero = Buffer.from(content.buffer, content.byteOffset + at, next - at).equals(
+          new Uint8Array(next - at),
+        );
         extents.push({ offset: at, lengthBytes: next - at, zero });
         at = next;
       }
@@ -163,5 +168,33 @@ export function createMemoryExport(
     async flush() {
       await Promise.resolve();
     },
+  };
+}
+
+export function createDirectory(exports: Record<string, NbdExport>): NbdExportDirectory {
+  return {
+    open: async (name) => (Object.hasOwn(exports, name) ? (exports[name] ?? null) : null),
+    list: async () => Object.keys(exports),
+  };
+}
+
+export async function serveExports(
+  folder: TestFolder,
+  exports: Record<string, NbdExport>,
+  limits: Partial<NbdServerLimits> = {},
+  logger: Logger = silentLogger,
+) {
+  const socketPath = folder.file('nbd');
+  const server = await startNbdServer({
+    listen: { socketPath },
+    exports: createDirectory(exports),
+    limits,
+    logger,
+  });
+  return {
+    server,
+    address: { socketPath },
+    uri: (name: string) => `nbd+unix:///${name}?socket=${socketPath}`,
+    [Symbol.asyncDispose]: () => server.close(),
   };
 }
