@@ -1,0 +1,133 @@
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Manifest } from '../data-plane/chunk-repository/manifest.ts';
+import {
+  readConfiguration,
+  readMemoryStream,
+  serveBundleDisks,
+  type BundleServer,
+} from '../data-plane/engine/bundle-exports.ts';
+import type { ClonePlan, DiskPlacement, StagedRestore } from '../data-plane/hypervisor/driver.ts';
+import { OperationError } from '../shared/errors.ts';
+import { throwIfAborted } from '../shared/waiting.ts';
+import type { WorkerEnvironment } from './environment.ts';
+
+export interface RestoreTarget {
+  readonly restoreId: string;
+  readonly vmId: string;
+  readonly newVm: {
+    readonly name: string;
+    readonly linksDown: boolean;
+    readonly imageFolder: string;
+  } | null;
+}
+
+/** One restore in this process: serves the bundle's disks and drives the hypervisor's restore calls. */
+export interface RestoreRun {
+  /** Reads every page once, so that damage shows before the VM is touched. */
+  checkMemory(onBytes: (lengthBytes: number) => void, signal: AbortSignal): Promise<void>;
+  stage(
+    options: {
+      onPlanned: (staged: StagedRestore) => Promise<void>;
+      onBytes: (lengthBytes: number) => void;
+    },
+    signal: AbortSignal,
+  ): Promise<StagedRestore>;
+  resumeMemory(
+    options: { paused: boolean; onBytes: (lengthBytes: number) => void },
+    signal: AbortSignal,
+  ): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function createRestoreRun(
+  environment: WorkerEnvironment,
+  manifest: Manifest,
+  target: RestoreTarget,
+): RestoreRun {
+  const { driver, repository, settings } = environment;
+  let server: BundleServer | null = null;
+  let plan: ClonePlan | null = null;
+
+  const planRestore = async (signal: AbortSignal): Promise<ClonePlan> => {
+    const configuration = await readConfiguration(repository, manifest, signal);
+    const diskTargets = manifest.disks.map((disk) => disk.target);
+    return target.newVm
+      ? driver.planClone({
+          configuration,
+          newVmId: target.vmId,
+          newName: target.newVm.name,
+          linksDown: target.newVm.linksDown,
+          imageFolder: target.newVm.imageFolder,
+          diskTargets,
+        })
+      : await driver.planRollback({ vmId: target.vmId, configuration, diskTargets }, signal);
+  };
+
+  return {
+    async checkMemory(onBytes, signal) {
+      if (!manifest.memory) return;
+      for await (const bytes of readMemoryStream(repository, manifest.memory, signal)) {
+        throwIfAborted(signal);
+        onBytes(bytes.length);
+      }
+    },
+    async stage({ onPlanned, onBytes }, signal) {
+      const configuration = await readConfiguration(repository, manifest, signal);
+      plan = await planRestore(signal);
+      await mkdir(settings.runtimeFolder, { recursive: true, mode: 0o700 });
+      server = await serveBundleDisks({
+        repository,
+        disks: manifest.disks,
+        socketPath: path.join(settings.runtimeFolder, `${target.restoreId.slice(-12)}.sock`),
+        onRead: onBytes,
+      });
+      const { socketPath } = server;
+      return await driver.stageRestore(
+        {
+          vmId: target.vmId,
+          restoreId: target.restoreId,
+          disks: plan.disks.map((disk): DiskPlacement => {
+            const source = manifest.disks.find((candidate) => candidate.target === disk.target);
+            if (!source)
+              throw new OperationError(
+                'internal',
+                `The plan names a disk ${disk.target} that the snapshot lacks.`,
+              );
+            return {
+              ...disk,
+              source: { socketPath, exportName: disk.target },
+              sizeBytes: source.sizeBytes,
+            };
+          }),
+          nvram: configuration.nvram,
+          tpmState: configuration.tpmState,
+          xml: plan.xml,
+          isNewVm: target.newVm !== null,
+        },
+        onPlanned,
+        signal,
+      );
+    },
+    async resumeMemory({ paused, onBytes }, signal) {
+      const memoryXml = plan?.memoryXml;
+      const { memory } = manifest;
+      if (!memory || !memoryXml) {
+        throw new OperationError('wrong_state', 'The snapshot holds no memory to go on from.');
+      }
+      await driver.resumeFromMemory(
+        { vmId: target.vmId, memoryXml, paused },
+        async (write) => {
+          for await (const bytes of readMemoryStream(repository, memory, signal)) {
+            await write(bytes);
+            onBytes(bytes.length);
+          }
+        },
+        signal,
+      );
+    },
+    async close() {
+      await server?.close();
+    },
+  };
+}
