@@ -52,7 +52,6 @@ export function createProgram(
     .enablePositionalOptions()
     .exitOverride()
     .helpOption('-h, --help', text('help.help'))
-    .helpCommand(false)
     .showHelpAfterError(false)
     .configureHelp({
       helpWidth: 100,
@@ -80,6 +79,6 @@ export function createProgram(
 }
 
 function translateHelpOptions(command: Command, text: Translate): void {
-  command.helpOption('-h, --help', text('help.help'));
+  command.helpOption('-h, --help', text('help.help')).helpCommand(false);
   for (const child of command.commands) translateHelpOptions(child, text);
 }

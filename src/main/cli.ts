@@ -16,6 +16,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // Whoever read us has seen enough, as in `komadori vm list | head`.
   process.exit(error.code === 'EPIPE' ? 0 : 1);
 });
+process.stderr.on('error', () => {
+  // Nobody reads our remarks; the exit code still tells how it ended.
+});
 
 process.exitCode = await runCli({
   argv: process.argv.slice(2),

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { MESSAGE_TEXTS } from './message-texts.ts';
+import { runInProcess } from './run-in-process.test-suite.ts';
+import { TEXTS } from './texts.ts';
+import { chooseLanguage, createTranslate } from './translate.ts';
+
+const marks = (text: string) =>
+  [...text.matchAll(/\{(\w+)\}/g)]
+    .map((match) => match[1] ?? '')
+    .sort((one, other) => one.localeCompare(other));
+const entries = [...Object.entries(TEXTS), ...Object.entries(MESSAGE_TEXTS)];
+
+test('both languages say everything, with the same values', () => {
+  assert.equal(new Set(entries.map(([key]) => key)).size, entries.length, 'no key stands twice');
+  for (const [key, [english, japanese]] of entries) {
+    assert.ok(english.trim() !== '' && japanese.trim() !== '', key);
+    assert.deepEqual([...new Set(marks(japanese))], [...new Set(marks(english))], key);
+  }
+});
+
+test('every text is used', () => {
+  const folder = import.meta.dirname;
+  const source = readdirSync(folder)
+    .filter((file) => file.endsWith('.ts') && !/texts\.ts$|\.test/.test(file))
+    .map((file) => readFileSync(path.join(folder, file), 'utf8'))
+    .join('\n');
+  const unused = entries
+    .map(([key]) => key)
+    .filter((key) => !key.startsWith('help.') && !source.includes(`'${key}'`));
+  assert.deepEqual(unused, []);
+});
+
+test('the language comes from --lang, then from the locale', () => {
+  assert.equal(chooseLanguage([], { LANG: 'ja_JP.UTF-8' }), 'ja');
+  assert.equal(chooseLanguage([], { LANG: 'ja_JP.UTF-8', LC_ALL: 'C' }), 'en');
+  assert.equal(chooseLanguage(['vm', 'list', '--lang', 'ja'], { LANG: 'C' }), 'ja');
+  assert.equal(chooseLanguage(['--lang=en'], { LANG: 'ja' }), 'en');
+  assert.equal(chooseLanguage([], { LANG: 'jam_JM' }), 'en');
+  assert.equal(createTranslate('ja')('word.yes'), 'はい');
+});
+
+const HELP = ['', 'vm', 'vm preflight', 'snapshot', 'snapshot create', 'snapshot restore', 'login'];
+
+for (const lang of ['en', 'ja'])
+  test(`help texts (${lang})`, async (t) => {
+    const pages: string[] = [];
+    for (const command of HELP) {
+      const argv = [...command.split(' ').filter(Boolean), '--help', '--lang', lang];
+      const help = await runInProcess(argv);
+      assert.equal(help.code, 0, help.errors);
+      pages.push(`$ komadori ${command} --help\n${help.output}`);
+    }
+    const golden = path.join(import.meta.dirname, 'golden', `help-${lang}.txt`);
+    t.assert.fileSnapshot(pages.join('\n'), golden, { serializers: [(text: string) => text] });
+  });
+
+test('every command explains itself in both languages without a missing text', async () => {
+  const completion = await runInProcess(['completion']);
+  const trails = [...completion.output.matchAll(/'([a-z ]+)'\)/g)].map((match) => match[1] ?? '');
+  assert.ok(trails.length > 30);
+  for (const trail of trails) {
+    const help = await runInProcess([...trail.split(' '), '--help', '--lang', 'ja']);
+    assert.equal(help.code, 0, trail);
+    assert.match(help.output, /使い方:/, trail);
+    assert.doesNotMatch(
+      help.output,
+      /\b(display|output the)\b/,
+      `${trail}: commander’s own English`,
+    );
+  }
+});
