@@ -192,3 +192,8 @@ export function withDisk(diskXml: string): string {
 export function withDevice(deviceXml: string): string {
   return Q35_XML.replace('</devices>', () => `${deviceXml}</devices>`);
 }
+
+/** libvirt writes foreign metadata with double quotes; we write single ones everywhere. */
+export function withSingleQuotes(xml: string): string {
+  return xml.replaceAll(/="([^"<>]*)"/g, "='$1'");
+}
