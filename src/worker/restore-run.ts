@@ -116,7 +116,7 @@ export function createRestoreRun(
         throw new OperationError('wrong_state', 'The snapshot holds no memory to go on from.');
       }
       await driver.resumeFromMemory(
-        { vmId: target.vmId, memoryXml, paused },
+        { vmId: target.vmId, memoryXml, paused, linksDown: target.newVm?.linksDown ?? false },
         async (write) => {
           for await (const bytes of readMemoryStream(repository, memory, signal)) {
             await write(bytes);

@@ -165,11 +165,7 @@ export interface CloneRequest {
 export interface ClonePlan {
   readonly xml: string;
   readonly memoryXml: string | null;
-  readonly disks: readonly {
-    readonly target: string;
-    readonly path: string;
-    readonly format: 'qcow2' | 'raw';
-  }[];
+  readonly disks: readonly Pick<DiskPlacement, 'target' | 'path' | 'format' | 'inPlace'>[];
 }
 
 export interface RollbackRequest {
@@ -231,7 +227,13 @@ export interface HypervisorDriver {
 
   /** Starts the VM from a memory stream; `writeStream` writes all of it and then resolves. */
   resumeFromMemory(
-    request: { vmId: string; memoryXml: string; paused: boolean },
+    request: {
+      vmId: string;
+      memoryXml: string;
+      paused: boolean;
+      /** Pulls every network cable before the guest runs: the stream holds them as they were. */
+      linksDown: boolean;
+    },
     writeStream: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
     signal?: AbortSignal,
   ): Promise<void>;

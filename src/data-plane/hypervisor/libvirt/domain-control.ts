@@ -12,6 +12,8 @@ export interface MonitorEvent {
 /** What a capture does to one running domain: narrow, so that failures can be played in tests. */
 export interface DomainControl {
   readonly monitor: MonitorCommand;
+  /** The same over a connection on which nothing else can hang. */
+  readonly rescueMonitor: MonitorCommand;
   suspend(): Promise<void>;
   resume(): Promise<void>;
   readXml(kind: 'live' | 'persistent' | 'memory'): Promise<string>;

@@ -198,10 +198,10 @@ export async function letGuestGoOn(domain: DomainControl, logger: Logger): Promi
   let lastError: unknown;
   for (let attempt = 1; attempt <= GO_ON_ATTEMPTS; attempt += 1) {
     try {
-      if (await withLimit(queryIsRunning(domain.monitor))) return;
-      await withLimit(cancelMigration(domain.monitor));
+      if (await withLimit(queryIsRunning(domain.rescueMonitor))) return;
+      await withLimit(cancelMigration(domain.rescueMonitor));
       await withLimit(domain.resume());
-      if (await withLimit(queryIsRunning(domain.monitor))) return;
+      if (await withLimit(queryIsRunning(domain.rescueMonitor))) return;
     } catch (error) {
       lastError = error;
       logger.warn({ attempt, reason: describeThrown(error) }, 'resuming the guest failed');

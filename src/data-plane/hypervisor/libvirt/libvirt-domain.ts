@@ -42,16 +42,26 @@ export async function lookupVm(libvirt: LibvirtCaller, vmId: string): Promise<Do
   }
 }
 
+/**
+ * A libvirt connection works on a few calls at a time, so a guest agent that hangs could block the
+ * very call that thaws or resumes: those go over a connection of their own.
+ */
+export interface DomainConnections {
+  readonly capture: ReconnectingLibvirt;
+  readonly rescue: ReconnectingLibvirt;
+}
+
 /** The calls that a capture makes, bound to one domain of a libvirt connection. */
 export function createDomainControl(
-  libvirt: ReconnectingLibvirt,
+  { capture: libvirt, rescue }: DomainConnections,
   domain: DomainRef,
 ): DomainControl {
   const limit = { timeoutMs: CONTROL_TIMEOUT_MS };
   return {
+    rescueMonitor: async (command) => await qemuMonitorCommand(rescue, domain, command, limit),
     monitor: async (command) => await qemuMonitorCommand(libvirt, domain, command, limit),
     suspend: async () => await suspendDomain(libvirt, domain, limit),
-    resume: async () => await resumeDomain(libvirt, domain, limit),
+    resume: async () => await resumeDomain(rescue, domain, limit),
     readXml: async (kind) => await getDomainXml(libvirt, domain, XML_FLAGS[kind], limit),
     async beginBackup({ backupXml, checkpointXml }) {
       const request = { domain, backupXml, checkpointXml, flags: BACKUP_BEGIN_FLAG.reuseExternal };
@@ -81,7 +91,7 @@ export function createDomainControl(
       await freezeFileSystems(libvirt, domain, [], { timeoutMs });
     },
     async thawFileSystems(timeoutMs) {
-      await thawFileSystems(libvirt, domain, [], { timeoutMs });
+      await thawFileSystems(rescue, domain, [], { timeoutMs });
     },
     async watchMonitor(listener: (event: MonitorEvent) => void) {
       const connection = await libvirt.connection();

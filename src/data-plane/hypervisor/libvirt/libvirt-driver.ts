@@ -12,7 +12,12 @@ import type {
 import { describeHost, readEmulatorOwner } from './describe-host.ts';
 import { describeVm } from './describe-vm.ts';
 import { readDomain } from './domain-xml/domain.ts';
-import { createDomainControl, isAlreadyOver, lookupVm } from './libvirt-domain.ts';
+import {
+  createDomainControl,
+  isAlreadyOver,
+  lookupVm,
+  type DomainConnections,
+} from './libvirt-domain.ts';
 import { beginLiveCapture } from './live-capture.ts';
 import { reconcileCapture } from './reconcile-capture.ts';
 import { beginOfflineCapture } from './offline-capture.ts';
@@ -62,22 +67,25 @@ const START_TIMEOUT_MS = 120_000;
 /** Drives one host's libvirt over its UNIX socket. */
 export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDriver {
   const { clock, logger } = options;
-  const libvirt = createReconnectingLibvirt({
-    logger,
-    ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
-    ...(options.uri === undefined ? {} : { uri: options.uri }),
-  });
+  const connect = (): ReconnectingLibvirt =>
+    createReconnectingLibvirt({
+      logger,
+      ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
+      ...(options.uri === undefined ? {} : { uri: options.uri }),
+    });
+  const libvirt = connect();
+  const connections: DomainConnections = { capture: connect(), rescue: connect() };
+  const context = { connections, clock, logger };
   const lookup = async (vmId: string): Promise<DomainRef> => await lookupVm(libvirt, vmId);
   return {
     describeHost: async (signal) => await describeHost(libvirt, signal),
     listVms: async (signal) => await listVms(libvirt, signal),
     describeVm: async (vmId, signal) => await describeVm(libvirt, await lookup(vmId), signal),
     watchVms: async (listener) => await Promise.resolve(watchVms(libvirt, listener)),
-    beginCapture: async (request, signal) =>
-      await beginCapture({ libvirt, clock, logger }, request, signal),
-    reconcileCapture: async (capture) => await reconcileCapture({ libvirt, logger }, capture),
+    beginCapture: async (request, signal) => await beginCapture(context, request, signal),
+    reconcileCapture: async (capture) => await reconcileCapture(context, capture),
     async dropCheckpoint(vmId, checkpoint) {
-      await createDomainControl(libvirt, await lookup(vmId)).dropCheckpoint(checkpoint);
+      await createDomainControl(connections, await lookup(vmId)).dropCheckpoint(checkpoint);
     },
     async planRollback(request, signal) {
       const domain = await lookup(request.vmId);
@@ -135,7 +143,11 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
     },
     stopVm: async (vmId, signal) => await stopVm(libvirt, await lookup(vmId), signal),
     removeVm: async (vmId) => await removeVm(libvirt, vmId),
-    close: async () => await libvirt.close(),
+    async close() {
+      await Promise.all(
+        [libvirt, connections.capture, connections.rescue].map(async (each) => await each.close()),
+      );
+    },
   };
 }
 
@@ -181,7 +193,7 @@ function watchVms(
 }
 
 interface CaptureContext {
-  readonly libvirt: ReconnectingLibvirt;
+  readonly connections: DomainConnections;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -191,7 +203,8 @@ async function beginCapture(
   request: CaptureRequest,
   signal?: AbortSignal,
 ): Promise<CaptureSession> {
-  const { libvirt, clock, logger } = context;
+  const { connections, clock, logger } = context;
+  const libvirt = connections.capture;
   const domain = await lookupVm(libvirt, request.vmId);
   const vm = await describeVm(libvirt, domain, signal);
   const invalidation = new AbortController();
@@ -207,7 +220,7 @@ async function beginCapture(
   try {
     const owner = await readEmulatorOwner(libvirt);
     const common = { vm, request, owner, clock, logger, invalidated: invalidation.signal };
-    const control = createDomainControl(libvirt, domain);
+    const control = createDomainControl(connections, domain);
     const session = await (vm.state === 'running' || vm.state === 'paused'
       ? beginLiveCapture({ ...common, domain: control }, signal)
       : beginOfflineCapture(

@@ -1,12 +1,18 @@
-import path from 'node:path';
 import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
 import { waitFor } from '../../../shared/waiting.ts';
 import { buildSaveImageHead } from '../../migration-stream/save-image.ts';
 import { makeCaptureFolder, type EmulatorOwner } from './capture-folder.ts';
+import { childElements, findElement, parseXml, readAttribute } from './domain-xml/xml-tree.ts';
+import { lookupVm } from './libvirt-domain.ts';
 import { createMemoryFifo } from './memory-fifo.ts';
+import { runQmp } from './qmp.ts';
 import type { LibvirtCaller } from './rpc/connection.ts';
+import { getDomainXml, resumeDomain } from './rpc/domain-calls.ts';
+import { qemuMonitorCommand } from './rpc/qemu-calls.ts';
 import { SAVE_FLAG, restoreDomain } from './rpc/save-calls.ts';
-import { rm } from 'node:fs/promises';
 
 /** Reading memory of hundreds of gigabytes over a slow repository still fits. */
 const RESTORE_TIMEOUT_MS = 12 * 3600 * 1000;
@@ -18,23 +24,24 @@ const RESTORE_TIMEOUT_MS = 12 * 3600 * 1000;
 export async function resumeFromMemory(
   libvirt: LibvirtCaller,
   owner: EmulatorOwner,
-  request: { vmId: string; memoryXml: string; paused: boolean },
+  request: { vmId: string; memoryXml: string; paused: boolean; linksDown: boolean },
   writeStream: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
   signal?: AbortSignal,
 ): Promise<void> {
+  const comesUpPaused = request.paused || request.linksDown;
   const stop = new AbortController();
   const combined = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
   const folder = await makeCaptureFolder(`resume-${randomUUID()}`, owner);
   const fifo = await createMemoryFifo(path.join(folder.path, 'memory.fifo'), owner, combined);
   try {
     const feed = async (): Promise<void> => {
-      await fifo.write(buildSaveImageHead(request.memoryXml, { wasRunning: !request.paused }));
+      await fifo.write(buildSaveImageHead(request.memoryXml, { wasRunning: !comesUpPaused }));
       await writeStream(async (bytes) => await fifo.write(bytes));
       await fifo.end();
     };
     const restored = restoreDomain(
       libvirt,
-      { path: fifo.path, xml: null, flags: request.paused ? SAVE_FLAG.paused : SAVE_FLAG.running },
+      { path: fifo.path, xml: null, flags: comesUpPaused ? SAVE_FLAG.paused : SAVE_FLAG.running },
       { timeoutMs: RESTORE_TIMEOUT_MS, signal },
     );
     const feeding = feed();
@@ -48,9 +55,25 @@ export async function resumeFromMemory(
       what: 'Resuming the VM from its memory',
       signal,
     });
+    if (request.linksDown) await pullCables(libvirt, request.vmId);
+    if (comesUpPaused && !request.paused)
+      await resumeDomain(libvirt, await lookupVm(libvirt, request.vmId));
   } finally {
     stop.abort();
     await fifo.destroy();
     await rm(folder.path, { recursive: true, force: true });
+  }
+}
+
+/** Tells QEMU itself: libvirt's own record says that the links are down already. */
+async function pullCables(libvirt: LibvirtCaller, vmId: string): Promise<void> {
+  const domain = await lookupVm(libvirt, vmId);
+  const { root } = parseXml(await getDomainXml(libvirt, domain));
+  for (const element of childElements(findElement(root, 'devices'), 'interface')) {
+    const name = readAttribute(findElement(element, 'alias'), 'name');
+    if (name === null) continue;
+    const monitor = async (command: string): Promise<string> =>
+      await qemuMonitorCommand(libvirt, domain, command);
+    await runQmp(monitor, 'set_link', { name, up: false }, z.unknown());
   }
 }

@@ -4,14 +4,13 @@ import type { Logger } from '../../../shared/logger.ts';
 import { captureFolderFor, type CaptureFolder } from './capture-folder.ts';
 import type { DomainControl } from './domain-control.ts';
 import { letGuestGoOn } from './freeze.ts';
-import { createDomainControl, lookupVm } from './libvirt-domain.ts';
+import { createDomainControl, lookupVm, type DomainConnections } from './libvirt-domain.ts';
 import { checkpointNameFor } from './live-capture.ts';
 import { cancelMigration, queryMigration, setCapability } from './qmp.ts';
 import { getBackupXml } from './rpc/backup-calls.ts';
 import type { LibvirtCaller } from './rpc/connection.ts';
 import { getDomainState } from './rpc/domain-calls.ts';
 import { LibvirtError } from './rpc/libvirt-error.ts';
-import type { ReconnectingLibvirt } from './rpc/reconnecting.ts';
 import type { DomainRef } from './rpc/wire-types.ts';
 import { exists } from './staged-files.ts';
 
@@ -19,7 +18,7 @@ const THAW_TIMEOUT_MS = 10_000;
 const ENDED = ['none', 'completed', 'failed', 'cancelled'];
 
 interface Context {
-  readonly libvirt: ReconnectingLibvirt;
+  readonly connections: DomainConnections;
   readonly logger: Logger;
 }
 
@@ -31,11 +30,11 @@ export async function reconcileCapture(
   context: Context,
   capture: { vmId: string; captureId: string; wasRunning: boolean },
 ): Promise<void> {
-  const { libvirt } = context;
+  const libvirt = context.connections.capture;
   const folder = captureFolderFor(capture.captureId);
   try {
     const domain = await lookupVm(libvirt, capture.vmId);
-    const control = createDomainControl(libvirt, domain);
+    const control = createDomainControl(context.connections, domain);
     const { state } = await getDomainState(libvirt, domain);
     const isActive = state === 'running' || state === 'paused';
     if (isActive && (await exists(folder.path))) {
