@@ -40,9 +40,9 @@ export interface NbdServerLimits {
 }
 
 export const DEFAULT_SERVER_LIMITS: NbdServerLimits = {
-  maxClients: 64,
+  maxClients: 32,
   maxRequestsInFlight: 16,
-  maxBytesInFlight: 64 * 1024 * 1024,
+  maxBytesInFlight: 32 * 1024 * 1024,
   handshakeTimeoutMs: 15_000,
   idleTimeoutMs: 24 * 3600 * 1000,
   stallTimeoutMs: 60_000,

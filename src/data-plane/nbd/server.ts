@@ -1,4 +1,4 @@
-import { chmod, chown, lstat, rename, unlink } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdtemp, rename, rm, unlink } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { OperationError, describeThrown } from '../../shared/errors.ts';
@@ -41,9 +41,9 @@ const CLOSE_TIMEOUT_MS = 5000;
 const PROBE_TIMEOUT_MS = 1000;
 /** Kept by the cache of all clients together. */
 const MAX_KEPT_BUFFERS = 64;
-/** `sun_path` holds 108 bytes with its NUL (unix(7)); the socket is born under a longer name. */
-const BIRTH_SUFFIX = '.new';
-const MAX_SOCKET_PATH_BYTES = 107 - BIRTH_SUFFIX.length;
+const BIRTH_NAME = '/s';
+/** `sun_path` holds 108 bytes with its NUL (unix(7)); the socket is born at `PATH.xxxxxx/s`. */
+const MAX_SOCKET_PATH_BYTES = 107 - 7 - BIRTH_NAME.length;
 
 export async function startNbdServer(options: NbdServerOptions): Promise<NbdServer> {
   const limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
@@ -128,25 +128,33 @@ async function listen(server: Server, where: NbdServerOptions['listen']): Promis
       `The NBD socket path ${socketPath} is longer than ${MAX_SOCKET_PATH_BYTES} bytes.`,
     );
   }
-  // Nobody can connect before mode and owner are right, and a stale socket is replaced in one step.
-  const birthPath = `${socketPath}${BIRTH_SUFFIX}`;
   await refuseLiveSocket(socketPath);
-  await refuseLiveSocket(birthPath);
-  await removeSocket(birthPath);
-  await bind(server, { path: birthPath });
+  // Born in a folder of our own, nobody can connect before mode and owner are right; the rename
+  // replaces a stale socket in one step.
+  const cradle = await mkdtemp(`${socketPath}.`).catch((cause: unknown) => {
+    throw cannotSetUp(socketPath, cause);
+  });
+  const birthPath = `${cradle}${BIRTH_NAME}`;
   try {
+    await bind(server, { path: birthPath });
     await chmod(birthPath, where.mode ?? 0o600);
     if (where.owner !== undefined) await chown(birthPath, where.owner.uid, where.owner.gid);
     await rename(birthPath, socketPath);
-  } catch (cause) {
+  } catch (error) {
     server.close();
-    throw new OperationError(
-      'permission_denied',
-      `The NBD socket ${socketPath} cannot be set up: ${describeThrown(cause)}.`,
-      { cause },
-    );
+    throw error instanceof OperationError ? error : cannotSetUp(socketPath, error);
+  } finally {
+    await rm(cradle, { recursive: true, force: true });
   }
   return { socketPath };
+}
+
+function cannotSetUp(socketPath: string, cause: unknown): OperationError {
+  return new OperationError(
+    'permission_denied',
+    `The NBD socket ${socketPath} cannot be set up: ${describeThrown(cause)}.`,
+    { cause },
+  );
 }
 
 async function bind(
