@@ -15,10 +15,13 @@ export interface ContentReader {
   readonly lengthBytes: number;
   readInto(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>;
   /** Data and zero ranges that cover the range asked for, in order. */
-  extents(
-    offset: number,
-    lengthBytes: number,
-  ): Promise<readonly { offset: number; lengthBytes: number; zero: boolean }[]>;
+  extents(offset: number, lengthBytes: number): Promise<readonly ContentExtent[]>;
+}
+
+export interface ContentExtent {
+  readonly offset: number;
+  readonly lengthBytes: number;
+  readonly zero: boolean;
 }
 
 export interface SynthesisInput {
@@ -33,7 +36,6 @@ const EXTENT_RANGE_BYTES = 64 * WINDOW_BYTES;
 const READS_AHEAD = 4;
 const WORD_BYTES = 8;
 const ZERO_RECORD_BYTES = 9;
-const ZERO_CHUNK_PAGES = 32_768;
 
 /**
  * A valid migration stream from a parsed one: the pages as one more part of the RAM section,
@@ -65,9 +67,11 @@ export async function measureSynthesizedStream(input: SynthesisInput): Promise<n
   for (const { name, pages } of input.blocks) {
     let pageCount = 0;
     let zeroCount = 0;
-    for await (const extent of pageExtents(pages)) {
-      if (extent.zero) zeroCount += extent.lengthBytes / PAGE_BYTES;
-      else pageCount += extent.lengthBytes / PAGE_BYTES;
+    for await (const { lengthBytes, zeroPages } of planPieces(pages)) {
+      const count = lengthBytes / PAGE_BYTES;
+      const zeroes = zeroPages === null ? count : zeroPages.reduce((sum, flag) => sum + flag, 0);
+      zeroCount += zeroes;
+      pageCount += count - zeroes;
     }
     bytes += pageCount * (WORD_BYTES + PAGE_BYTES) + zeroCount * ZERO_RECORD_BYTES;
     if (pageCount + zeroCount > 0) bytes += 1 + Buffer.byteLength(name, 'latin1');
@@ -89,11 +93,13 @@ async function* readRemainder(
   }
 }
 
+/** A run of zero pages, or one window with content. */
 interface PieceOfBlock {
-  readonly zero: boolean;
   readonly offset: number;
   readonly lengthBytes: number;
-  /** Null for zeroes. */
+  /** By page: 1 where the content is zero; null when all of it is. */
+  readonly zeroPages: Uint8Array | null;
+  /** Null when all of it is zero. */
   readonly content: Promise<Uint8Array> | null;
 }
 
@@ -102,35 +108,16 @@ async function* writeBlock(
   pages: ContentReader,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, void> {
-  let isFirst = true;
-  for await (const piece of readAhead(pages, signal)) {
-    // Only a block's first record names it; the record that follows would otherwise have to.
-    const nameLength = isFirst ? 1 + Buffer.byteLength(name, 'latin1') : 0;
+  const spare: Uint8Array[] = [];
+  let blockName: string | null = name;
+  for await (const piece of readAhead(pages, spare, signal)) {
     const content = piece.content === null ? null : await piece.content;
     throwIfAborted(signal);
-    const chunk =
-      content === null ? zeroRecords(piece, nameLength) : pageRecords(piece, content, nameLength);
-    if (isFirst) {
-      const flags = piece.zero ? RAM_FLAG.zero : RAM_FLAG.page;
-      chunk.set(namedRecordHeader(name, piece.offset, flags), 0);
-      isFirst = false;
-    }
-    yield chunk;
+    // Only a block's first record names it.
+    yield formatRecords(piece, content, blockName);
+    blockName = null;
+    if (content !== null) spare.push(new Uint8Array(content.buffer, 0, WINDOW_BYTES));
   }
-}
-
-/** Leaves room of `nameLength` bytes after the first word, for the block's name. */
-function pageRecords(piece: PieceOfBlock, content: Uint8Array, nameLength: number): Uint8Array {
-  const pageCount = piece.lengthBytes / PAGE_BYTES;
-  const chunk = Buffer.allocUnsafe(pageCount * (WORD_BYTES + PAGE_BYTES) + nameLength);
-  let at = 0;
-  for (let done = 0; done < piece.lengthBytes; done += PAGE_BYTES) {
-    writeWord(chunk, at, piece.offset + done, RAM_FLAG.page | RAM_FLAG.continue);
-    at += WORD_BYTES + (done === 0 ? nameLength : 0);
-    chunk.set(content.subarray(done, done + PAGE_BYTES), at);
-    at += PAGE_BYTES;
-  }
-  return chunk;
 }
 
 /**
@@ -138,68 +125,115 @@ function pageRecords(piece: PieceOfBlock, content: Uint8Array, nameLength: numbe
  * receiving QEMU builds it (display adapters do), and 9 bytes a page cost little. QEMU leaves pages
  * alone that are zero already, so they take no memory of the host.
  */
-function zeroRecords(piece: PieceOfBlock, nameLength: number): Uint8Array {
-  const pageCount = piece.lengthBytes / PAGE_BYTES;
-  const chunk = Buffer.alloc(pageCount * ZERO_RECORD_BYTES + nameLength);
+function formatRecords(
+  piece: PieceOfBlock,
+  content: Uint8Array | null,
+  blockName: string | null,
+): Uint8Array {
+  const { offset, lengthBytes, zeroPages } = piece;
+  const isZero = (done: number): boolean => zeroPages?.[done / PAGE_BYTES] !== 0;
+  const recordBytes = WORD_BYTES + (content === null ? 1 : PAGE_BYTES);
+  const nameBytes = blockName === null ? 0 : 1 + Buffer.byteLength(blockName, 'latin1');
+  const chunk = Buffer.allocUnsafe((lengthBytes / PAGE_BYTES) * recordBytes + nameBytes);
   let at = 0;
-  for (let done = 0; done < piece.lengthBytes; done += PAGE_BYTES) {
-    writeWord(chunk, at, piece.offset + done, RAM_FLAG.zero | RAM_FLAG.continue);
-    at += ZERO_RECORD_BYTES + (done === 0 ? nameLength : 0);
+  for (let done = 0; done < lengthBytes; done += PAGE_BYTES) {
+    const flags = isZero(done) ? RAM_FLAG.zero : RAM_FLAG.page;
+    if (done === 0 && blockName !== null) {
+      const header = namedRecordHeader(blockName, offset, flags);
+      chunk.set(header, 0);
+      at += header.length;
+    } else {
+      writeWord(chunk, at, offset + done, flags | RAM_FLAG.continue);
+      at += WORD_BYTES;
+    }
+    if (content === null || isZero(done)) {
+      chunk[at] = 0;
+      at += 1;
+    } else {
+      chunk.set(content.subarray(done, done + PAGE_BYTES), at);
+      at += PAGE_BYTES;
+    }
   }
-  return chunk;
+  return chunk.subarray(0, at);
 }
 
+/** Reads into buffers from `spare`, where the consumer puts them back. */
 async function* readAhead(
   pages: ContentReader,
+  spare: Uint8Array[],
   signal: AbortSignal | undefined,
 ): AsyncGenerator<PieceOfBlock, void, void> {
   const ahead: PieceOfBlock[] = [];
-  for await (const extent of pageExtents(pages)) {
+  for await (const { offset, lengthBytes, zeroPages } of planPieces(pages)) {
     throwIfAborted(signal);
-    const stepBytes = extent.zero ? ZERO_CHUNK_PAGES * PAGE_BYTES : WINDOW_BYTES;
-    const end = extent.offset + extent.lengthBytes;
-    for (let offset = extent.offset; offset < end; offset += stepBytes) {
-      const lengthBytes = Math.min(stepBytes, end - offset);
-      const content = extent.zero ? null : readContent(pages, offset, lengthBytes, signal);
-      ahead.push({ zero: extent.zero, offset, lengthBytes, content });
-      const next = ahead.length > READS_AHEAD ? ahead.shift() : undefined;
-      if (next !== undefined) yield next;
+    let content: Promise<Uint8Array> | null = null;
+    if (zeroPages !== null) {
+      const buffer = spare.pop() ?? new Uint8Array(WINDOW_BYTES);
+      content = readContent(pages, offset, buffer.subarray(0, lengthBytes), signal);
+      // A failure is thrown where the content is awaited; until then it must not count as unhandled.
+      content.catch(() => undefined);
     }
+    ahead.push({ offset, lengthBytes, zeroPages, content });
+    const next = ahead.length > READS_AHEAD ? ahead.shift() : undefined;
+    if (next !== undefined) yield next;
   }
   yield* ahead;
 }
 
-function readContent(
+/** Windows with content one by one, windows without in runs. */
+async function* planPieces(
+  pages: ContentReader,
+): AsyncGenerator<Omit<PieceOfBlock, 'content'>, void, void> {
+  let zeroStart = 0;
+  for (let offset = 0; offset < pages.lengthBytes; offset += EXTENT_RANGE_BYTES) {
+    const rangeBytes = Math.min(EXTENT_RANGE_BYTES, pages.lengthBytes - offset);
+    const zeroPages = new Uint8Array(rangeBytes / PAGE_BYTES);
+    for (const extent of await wholeExtents(pages, offset, rangeBytes)) {
+      const first = (extent.offset - offset) / PAGE_BYTES;
+      if (extent.zero) zeroPages.fill(1, first, first + extent.lengthBytes / PAGE_BYTES);
+    }
+    for (let at = 0; at < rangeBytes; at += WINDOW_BYTES) {
+      const windowPages = zeroPages.subarray(at / PAGE_BYTES, (at + WINDOW_BYTES) / PAGE_BYTES);
+      if (!windowPages.includes(0)) continue;
+      const start = offset + at;
+      if (start > zeroStart) yield zeroPiece(zeroStart, start);
+      zeroStart = start + windowPages.length * PAGE_BYTES;
+      yield { offset: start, lengthBytes: zeroStart - start, zeroPages: windowPages };
+    }
+    const end = offset + rangeBytes;
+    if (end > zeroStart) yield zeroPiece(zeroStart, end);
+    zeroStart = end;
+  }
+}
+
+function zeroPiece(offset: number, end: number): Omit<PieceOfBlock, 'content'> {
+  return { offset, lengthBytes: end - offset, zeroPages: null };
+}
+
+async function readContent(
+  pages: ContentReader,
+  offset: number,
+  target: Uint8Array,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
+  await pages.readInto(offset, target, signal);
+  return target;
+}
+
+async function wholeExtents(
   pages: ContentReader,
   offset: number,
   lengthBytes: number,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
-  const read = async (): Promise<Uint8Array> => {
-    const bytes = Buffer.allocUnsafe(lengthBytes);
-    await pages.readInto(offset, bytes, signal);
-    return bytes;
-  };
-  const promise = read();
-  // A failure is thrown where the content is awaited; until then it must not count as unhandled.
-  promise.catch(() => undefined);
-  return promise;
-}
-
-async function* pageExtents(
-  pages: ContentReader,
-): AsyncGenerator<{ offset: number; lengthBytes: number; zero: boolean }, void, void> {
-  for (let offset = 0; offset < pages.lengthBytes; offset += EXTENT_RANGE_BYTES) {
-    const lengthBytes = Math.min(EXTENT_RANGE_BYTES, pages.lengthBytes - offset);
-    let at = offset;
-    for (const extent of await pages.extents(offset, lengthBytes)) {
-      const isAligned = extent.offset % PAGE_BYTES === 0 && extent.lengthBytes % PAGE_BYTES === 0;
-      if (extent.offset !== at || !isAligned) throw brokenExtents();
-      yield extent;
-      at += extent.lengthBytes;
-    }
-    if (at !== offset + lengthBytes) throw brokenExtents();
+): Promise<readonly ContentExtent[]> {
+  const extents = await pages.extents(offset, lengthBytes);
+  let at = offset;
+  for (const extent of extents) {
+    const isAligned = extent.offset % PAGE_BYTES === 0 && extent.lengthBytes % PAGE_BYTES === 0;
+    if (extent.offset !== at || !isAligned) throw brokenExtents();
+    at += extent.lengthBytes;
   }
+  if (at !== offset + lengthBytes) throw brokenExtents();
+  return extents;
 }
 
 function brokenExtents(): RangeError {
