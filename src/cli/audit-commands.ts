@@ -6,6 +6,9 @@ import { printList } from './list-output.ts';
 import type { CommandGroup } from './program.ts';
 import { limitOption, limitSchema } from './shared-options.ts';
 
+// A long chain takes a while; Node's fetch gives up after 300 s in any case.
+const AUDIT_VERIFY_TIMEOUT_MS = 280_000;
+
 export const addAuditCommands: CommandGroup = (program, base) => {
   const parent = program.command('audit').description(base.text('audit.description'));
   addCommand(parent, base, {
@@ -59,7 +62,7 @@ export const addAuditCommands: CommandGroup = (program, base) => {
     run: async (context) => {
       const { text, terminal } = context;
       const client = await context.connect();
-      const options = { signal: terminal.signal, timeoutMs: 600_000 };
+      const options = { signal: terminal.signal, timeoutMs: AUDIT_VERIFY_TIMEOUT_MS };
       const report = await client.call('auditVerify', {}, options);
       if (context.json) context.printJson(report);
       const broken = report.firstBroken;

@@ -5,7 +5,7 @@ import { renderBashCompletion } from './completion.ts';
 import { addJobCommands } from './job-commands.ts';
 import { addHostCommands, addRepositoryCommands } from './repository-commands.ts';
 import { addRequestCommands } from './request-commands.ts';
-import { addSnapshotChangeCommands } from './snapshot-change-commands.ts';
+import { addSnapshotChangeCommands, addSnapshotCreateCommand } from './snapshot-change-commands.ts';
 import { addSnapshotReadCommands } from './snapshot-read-commands.ts';
 import { addSnapshotRestoreCommands } from './snapshot-restore-commands.ts';
 import type { Terminal } from './terminal.ts';
@@ -24,9 +24,10 @@ export type CommandGroup = (program: Command, base: ProgramBase) => void;
 
 const addSnapshotCommands: CommandGroup = (program, base) => {
   const parent = program.command('snapshot').description(base.text('snapshot.description'));
-  addSnapshotChangeCommands(parent, base);
+  addSnapshotCreateCommand(parent, base);
   addSnapshotReadCommands(parent, base);
   addSnapshotRestoreCommands(parent, base);
+  addSnapshotChangeCommands(parent, base);
 };
 
 const GROUPS: readonly CommandGroup[] = [

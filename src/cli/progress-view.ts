@@ -84,6 +84,8 @@ function createBar(context: CommandContext): ProgressView {
     hideCursor: true,
     clearOnComplete: true,
     fps: 5,
+    // Its own handler of signals would come before ours; the cursor comes back in close().
+    gracefulExit: false,
   });
   let open = false;
   return {

@@ -21,14 +21,13 @@ import { captureOptions, captureShape } from './vm-commands.ts';
 const snapshotArg = [{ name: 'snapshot', meaning: 'arg.snapshot' }] as const;
 
 export function addSnapshotChangeCommands(parent: Command, base: ProgramBase): void {
-  addCreate(parent, base);
   addDelete(parent, base);
   addVerify(parent, base);
   addExport(parent, base);
   addEdit(parent, base);
 }
 
-function addCreate(parent: Command, base: ProgramBase): void {
+export function addSnapshotCreateCommand(parent: Command, base: ProgramBase): void {
   addCommand(parent, base, {
     name: 'create',
     summary: 'snapshot.create',

@@ -62,6 +62,33 @@ test('an answer that breaks the contract is a protocol error that names the fiel
   await assert.rejects(connect().call('whoami', {}), failsWith('protocol_error', /whoami/));
 });
 
+test('an id that is none never reaches the server', async () => {
+  for (const id of ['..', 'a/b', '', 'web-01'])
+    await assert.rejects(
+      connect().call('requestCancel', { params: { id }, body: {} }),
+      failsWith('invalid_input', /cannot be the id/),
+    );
+  assert.equal(server.calls.length, 0);
+});
+
+test('a watch outlives a server that starts anew', async () => {
+  let lost = 0;
+  server.handlers = {
+    eventStream: () => {
+      throw new OperationError('not_found', 'no events here');
+    },
+    requestGet: ({ response }) => {
+      lost += 1;
+      // Longer than one call tries.
+      return lost > 1 && lost < 7
+        ? response.destroy()
+        : sampleRequest({ jobId: null, ...(lost > 6 ? { state: 'succeeded' } : {}) });
+    },
+  };
+  const last = await connect().waitForRequest(REQUEST_ID, { pollMs: 1 });
+  assert.equal(last.request.state, 'succeeded');
+});
+
 test('problem documents keep the code, the reason and what to do', async () => {
   server.handlers = {
     snapshotGet: () => {

