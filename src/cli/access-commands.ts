@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { createClient } from '../client/client.ts';
 import { OperationError } from '../shared/errors.ts';
-import { addCommand } from './command.ts';
+import { addCommand, noOptions } from './command.ts';
 import type { CommandContext } from './command.ts';
 import type { CommandGroup } from './program.ts';
 import { readSettings, removeSettings, writeSettings } from './settings.ts';
@@ -40,7 +40,7 @@ export const addAccessCommands: CommandGroup = (program, base) => {
   addCommand(program, base, {
     name: 'logout',
     summary: 'logout.description',
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context) => {
       await removeSettings(context.terminal.env);
       if (!context.json) context.print(context.text('done.logout'));
@@ -49,7 +49,7 @@ export const addAccessCommands: CommandGroup = (program, base) => {
   addCommand(program, base, {
     name: 'whoami',
     summary: 'whoami.description',
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context) => {
       const { text } = context;
       const client = await context.connect();

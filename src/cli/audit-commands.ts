@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { OperationError } from '../shared/errors.ts';
-import { addCommand } from './command.ts';
+import { addCommand, noOptions } from './command.ts';
 import { formatExactTime, orNone, parseTime } from './formatting.ts';
 import { printList } from './list-output.ts';
 import type { CommandGroup } from './program.ts';
@@ -58,7 +58,7 @@ export const addAuditCommands: CommandGroup = (program, base) => {
   addCommand(parent, base, {
     name: 'verify',
     summary: 'audit.verify',
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context) => {
       const { text, terminal } = context;
       const client = await context.connect();

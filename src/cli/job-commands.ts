@@ -4,7 +4,7 @@ import { jobStateSchema } from '../contract/jobs.ts';
 import type { Job } from '../contract/jobs.ts';
 import { formatDuration } from '../shared/byte-size.ts';
 import { OperationError } from '../shared/errors.ts';
-import { addCommand } from './command.ts';
+import { addCommand, noOptions } from './command.ts';
 import type { CommandContext } from './command.ts';
 import { watchToEnd } from './follow-request.ts';
 import { formatExactTime, formatTime, orNone } from './formatting.ts';
@@ -24,7 +24,7 @@ export const addJobCommands: CommandGroup = (program, base) => {
     name: 'show',
     summary: 'job.show',
     args: jobArg,
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context, [id = '']) => {
       const client = await context.connect();
       const { signal } = context.terminal;
@@ -35,7 +35,7 @@ export const addJobCommands: CommandGroup = (program, base) => {
     name: 'watch',
     summary: 'job.watch',
     args: jobArg,
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context, [id = '']) => {
       const client = await context.connect();
       const { signal } = context.terminal;
@@ -51,7 +51,7 @@ export const addJobCommands: CommandGroup = (program, base) => {
     name: 'cancel',
     summary: 'job.cancel',
     args: jobArg,
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context, [id = '']) => {
       const client = await context.connect();
       const { signal } = context.terminal;

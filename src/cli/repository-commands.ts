@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { addCommand } from './command.ts';
+import { addCommand, noOptions } from './command.ts';
 import { followRequest } from './follow-request.ts';
 import { formatSize, formatTime, orNone } from './formatting.ts';
 import { printList } from './list-output.ts';
@@ -11,7 +11,7 @@ export const addRepositoryCommands: CommandGroup = (program, base) => {
   addCommand(parent, base, {
     name: 'status',
     summary: 'repository.status',
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context) => {
       const { text } = context;
       await printList(context, await context.connect(), {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { requestStateSchema } from '../contract/requests.ts';
 import type { Request } from '../contract/requests.ts';
 import { operationSchema } from '../contract/scalars.ts';
-import { addCommand } from './command.ts';
+import { addCommand, noOptions } from './command.ts';
 import type { CommandContext } from './command.ts';
 import { formatExactTime, formatTime, orNone } from './formatting.ts';
 import { printList } from './list-output.ts';
@@ -61,7 +61,7 @@ export const addRequestCommands: CommandGroup = (program, base) => {
     name: 'show',
     summary: 'request.show',
     args: requestArg,
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context, [id = '']) => {
       const client = await context.connect();
       const { signal } = context.terminal;

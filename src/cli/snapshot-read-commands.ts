@@ -3,7 +3,7 @@ import { snapshotStateSchema } from '../contract/snapshots.ts';
 import type { Snapshot } from '../contract/snapshots.ts';
 import { isUuid } from '../shared/ids.ts';
 import type { Command } from 'commander';
-import { addCommand, repeatable } from './command.ts';
+import { addCommand, noOptions, repeatable } from './command.ts';
 import { findSnapshot } from './find-things.ts';
 import { printList } from './list-output.ts';
 import type { ProgramBase } from './program.ts';
@@ -50,7 +50,7 @@ export function addSnapshotReadCommands(parent: Command, base: ProgramBase): voi
     name: 'show',
     summary: 'snapshot.show',
     args: [{ name: 'snapshot', meaning: 'arg.snapshot' }],
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context, [word = '']) => {
       const snapshot = await findSnapshot(context, await context.connect(), word);
       if (context.json) context.printJson(snapshot);

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { CapturePlan } from '../contract/preflight.ts';
 import type { Vm } from '../contract/vms.ts';
 import { vmStateSchema } from '../shared/inventory.ts';
-import { addCommand, repeatable } from './command.ts';
+import { addCommand, noOptions, repeatable } from './command.ts';
 import type { CommandContext } from './command.ts';
 import { findVm } from './find-things.ts';
 import {
@@ -54,7 +54,7 @@ export const addVmCommands: CommandGroup = (program, base) => {
     name: 'show',
     summary: 'vm.show',
     args: [{ name: 'vm', meaning: 'arg.vm' }],
-    schema: z.object({}),
+    schema: noOptions,
     run: async (context, [word = '']) => {
       const vm = await findVm(context, await context.connect(), word);
       if (context.json) context.printJson(vm);
