@@ -26,7 +26,8 @@ const SNAPSHOT_TABLE = {
 const ACTS = ['restore', 'export', 'verify', 'delete', 'edit'] as const;
 
 const mark = (verdict: { allowed: boolean; reason?: string }): string => {
-  if (!verdict.allowed) assert.match(verdict.reason ?? '', /^([A-Z]|libvirt ).+\.$/, 'a refusal has a reason');
+  if (!verdict.allowed)
+    assert.match(verdict.reason ?? '', /^([A-Z]|libvirt ).+\.$/, 'a refusal has a reason');
   return verdict.allowed ? 'x' : '-';
 };
 
