@@ -35,13 +35,14 @@ export function createChunkTaker(options: {
   ): Promise<void> | undefined => {
     const chunk = { blockSizeBytes, key, digest, bytes, account };
     if (builder.tryAdd(chunk)) {
-      counts.chunksNew += 1;
-      counts.bytesNew += bytes.length;
+      if (blockSizeBytes > 0) {
+        counts.chunksNew += 1;
+        counts.bytesNew += bytes.length;
+      }
       return undefined;
     }
     return builder.makeRoom(blockSizeBytes).then(async () => {
-      if (builder.isPending(key)) counts.chunksReused += 1;
-      else await add(blockSizeBytes, key, digest, bytes);
+      if (!builder.isPending(key)) await add(blockSizeBytes, key, digest, bytes);
     });
   };
 

@@ -31,7 +31,7 @@ interface HashedBlocks {
 
 export function createTreeWriter(options: TreeWriterOptions): TreeWriter {
   const { shape, parent, taker } = options;
-  const { blockSizeBytes, lengthBytes } = shape;
+  const { blockSizeBytes } = shape;
   const digests = createTreeDigests(options);
   let parentNodes: Promise<TreeNodes> | undefined;
   /** Changes are made in the order of the calls, so that the last write of a block wins. */
