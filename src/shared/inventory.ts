@@ -39,7 +39,7 @@ export const diskDescriptionSchema = z.object({
 export type DiskDescription = z.infer<typeof diskDescriptionSchema>;
 
 export const vmDescriptionSchema = z.object({
-  id: z.uuid(),
+  id: z.guid(),
   name: z.string(),
   state: vmStateSchema,
   persistent: z.boolean(),

@@ -26,7 +26,7 @@ import {
   type StoredPrincipal,
 } from './stored-shapes.ts';
 
-const snapshotStateSchema = z.enum([
+export const snapshotStateSchema = z.enum([
   'creating',
   'active',
   'deleting',

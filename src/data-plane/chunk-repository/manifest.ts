@@ -55,7 +55,7 @@ const rawMemorySchema = z.strictObject({
 export const manifestSchema = z.strictObject({
   format: z.literal('komadori-bundle'),
   version: z.literal(1),
-  snapshotId: z.uuid(),
+  snapshotId: z.guid(),
   name: z.string(),
   createdAt: z.iso.datetime(),
   capturedAt: z.iso.datetime(),
@@ -64,7 +64,7 @@ export const manifestSchema = z.strictObject({
   levelReason: z.string(),
   pauseMs: z.number().nonnegative(),
   vm: z.strictObject({
-    id: z.uuid(),
+    id: z.guid(),
     name: z.string(),
     state: z.string(),
     memoryBytes: z.int(),

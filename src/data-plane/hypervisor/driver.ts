@@ -219,6 +219,8 @@ export interface HypervisorDriver {
   /** Removes what commitRestore set aside. Idempotent. */
   discardReplaced(staged: StagedRestore): Promise<void>;
 
+  /** Overwrites whole disks of a VM that is off, e.g. to bring a block device back to a safety snapshot. */
+  overwriteDisks(disks: readonly DiskPlacement[], signal?: AbortSignal): Promise<void>;
   /** Writes an image file outside any VM (an export) and makes it durable. The path must not exist. */
   writeImageFile(
     image: { source: NbdEndpoint; path: string; format: 'qcow2' | 'raw' },

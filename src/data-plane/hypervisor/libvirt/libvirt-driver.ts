@@ -26,6 +26,7 @@ import { planClone, planRollback } from './plan-restore.ts';
 import {
   commitStaged,
   discardStagedLeftovers,
+  overwriteInPlace,
   planStaging,
   removeStaged,
   undoStaged,
@@ -124,6 +125,9 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
     },
     discardStaged: async (staged) => await removeStaged(staged),
     discardReplaced: discardStagedLeftovers,
+    async overwriteDisks(disks, signal) {
+      for (const disk of disks) await overwriteInPlace(disk, signal);
+    },
     writeImageFile: async (image, signal) => await writeImage(image, image.path, signal),
     async resumeFromMemory(request, writeStream, signal) {
       await resumeFromMemory(

@@ -43,7 +43,7 @@ export async function writeImage(
 }
 
 /** Overwrites an existing image or device, zeroes included. */
-async function overwriteInPlace(disk: DiskPlacement, signal?: AbortSignal): Promise<void> {
+export async function overwriteInPlace(disk: DiskPlacement, signal?: AbortSignal): Promise<void> {
   await runProgram(
     'qemu-img',
     [
