@@ -69,3 +69,12 @@ function filtered(db: Reader, filter: SnapshotFilter): ReturnType<typeof selectS
     );
   return query;
 }
+
+export async function countSnapshotsByState(db: Reader): Promise<Map<string, number>> {
+  const rows = await db
+    .selectFrom('snapshots')
+    .select((eb) => ['state', eb.fn.countAll<number>().as('count')])
+    .groupBy('state')
+    .execute();
+  return new Map(rows.map((row) => [row.state, row.count]));
+}

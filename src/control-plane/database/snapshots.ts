@@ -250,7 +250,7 @@ const notifySnapshot = (
     vmId: snapshot.vmId,
   });
 
-/** A request that was approved and is not over holds its snapshot. */
+/** A request whose job is not over holds its snapshot. */
 const HOLDING_STATES = ['approved', 'executing'];
 
 export const selectSnapshots = (db: Reader) =>
@@ -262,6 +262,7 @@ export const selectSnapshots = (db: Reader) =>
         .selectFrom('requests')
         .whereRef('requests.snapshot_id', '=', 'snapshots.id')
         .where('requests.state', 'in', HOLDING_STATES)
+        .where('requests.job_id', 'is not', null)
         .orderBy('requests.id')
         .limit(1);
       return [

@@ -1,0 +1,43 @@
+import { routes } from '../../contract/routes.ts';
+import { jobCancel, jobGet, jobList } from '../operations/jobs.ts';
+import {
+  requestApprove,
+  requestCancel,
+  requestGet,
+  requestList,
+  requestReject,
+} from '../operations/requests.ts';
+import type { Call, Handlers } from './call.ts';
+
+const decisionOf = (call: Call): { id: string; comment: string } => ({
+  ...call.params(routes.requestApprove.params),
+  ...call.body(routes.requestApprove.body),
+});
+
+export const requestHandlers = {
+  requestList: async (call) => ({
+    body: await requestList(call.environment, call.caller, call.query(routes.requestList.query)),
+  }),
+  requestGet: async (call) =>
+    await requestGet(call.environment, call.caller, call.params(routes.requestGet.params).id),
+  requestApprove: async (call) => ({
+    body: await requestApprove(call.environment, call.caller, decisionOf(call)),
+  }),
+  requestReject: async (call) => ({
+    body: await requestReject(call.environment, call.caller, decisionOf(call)),
+  }),
+  requestCancel: async (call) => ({
+    body: await requestCancel(call.environment, call.caller, decisionOf(call)),
+  }),
+  jobList: async (call) => ({
+    body: await jobList(call.environment, call.caller, call.query(routes.jobList.query)),
+  }),
+  jobGet: async (call) => ({
+    body: await jobGet(call.environment, call.caller, call.params(routes.jobGet.params).id),
+  }),
+  jobCancel: async (call) => {
+    const { id } = call.params(routes.jobCancel.params);
+    const body = await jobCancel(call.environment, call.caller, id);
+    return { body, location: `/api/v1/requests/${body.requestId}` };
+  },
+} as const satisfies Handlers;

@@ -1,0 +1,37 @@
+import { describeThrown } from '../../shared/errors.ts';
+import { deleteExpiredIdempotencyKeys } from '../database/idempotency-keys.ts';
+import { trimNotifications } from '../database/notifications.ts';
+import { timestamp, type Environment } from './environment.ts';
+import { expireRequests } from './requests.ts';
+
+const INTERVAL_MS = 30_000;
+/** For clients that were away for a while; others read everything again. */
+const NOTIFICATIONS_KEPT = 10_000;
+
+/** What ends by time rather than by somebody's act. Any number of servers may do it at once. */
+export async function maintain(environment: Environment): Promise<void> {
+  await expireRequests(environment);
+  await environment.catalog.write(async (tx) => {
+    await trimNotifications(tx, NOTIFICATIONS_KEPT);
+    await deleteExpiredIdempotencyKeys(tx, timestamp(environment));
+  });
+}
+
+export function startMaintenance(environment: Environment): { close(): Promise<void> } {
+  let running: Promise<void> | undefined;
+  const timer = setInterval(() => {
+    running ??= maintain(environment)
+      .catch((error: unknown) => {
+        environment.logger.warn({ reason: describeThrown(error) }, 'maintenance failed');
+      })
+      .finally(() => {
+        running = undefined;
+      });
+  }, INTERVAL_MS);
+  return {
+    close: async () => {
+      clearInterval(timer);
+      await running;
+    },
+  };
+}

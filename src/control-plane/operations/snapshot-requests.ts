@@ -1,0 +1,192 @@
+import type { Request } from '../../contract/requests.ts';
+import type {
+  SnapshotCreateInput,
+  SnapshotDeleteInput,
+  SnapshotExportInput,
+  SnapshotRestoreInput,
+  SnapshotVerifyInput,
+} from '../../contract/snapshot-inputs.ts';
+import { snapshotCan } from '../../contract/state-predicates.ts';
+import { OperationError } from '../../shared/errors.ts';
+import { authorize, mayDo } from '../access/principal.ts';
+import { isSnapshotNameTaken, type SnapshotRow } from '../database/snapshots.ts';
+import { findVm, findVmsByName, type VmRow } from '../database/vms.ts';
+import { approvalsNeeded } from '../policy/confirmation.ts';
+import { planRestore } from '../policy/plan-restore.ts';
+import type { Caller, Environment } from './environment.ts';
+import { answerOnce, type OnceOptions } from './idempotency.ts';
+import { placeRequest, planOf } from './place-request.ts';
+import { requireSnapshot, requireState, toSnapshotView } from './snapshots.ts';
+import { nameTaken } from './start-request.ts';
+import { requireMatch } from './versioned.ts';
+import { planForVm, resolveVm, roomOf, toVmView } from './vms.ts';
+
+export interface WishOptions extends OnceOptions {
+  readonly ifMatch?: string | undefined;
+}
+
+/** `<vm>_<UTC time>`, which sorts by age and needs no quoting for a plain VM name. */
+export function defaultSnapshotName(vmName: string, now: Date): string {
+  const time = now.toISOString().replaceAll(/[-:]|\.\d+/g, '');
+  const printable = vmName.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}/\\]/gu, '-').trim();
+  return `${printable.slice(0, 100)}_${time}`;
+}
+
+export async function snapshotCreate(
+  environment: Environment,
+  caller: Caller,
+  input: SnapshotCreateInput,
+  options: WishOptions,
+): Promise<Request> {
+  const act = { action: 'snapshot.create', resourceType: 'vm', resourceName: input.vm };
+  return await answerOnce(environment, caller, { ...options, act, body: input }, async (tx) => {
+    authorize(caller.principal, 'create');
+    const vm = await resolveVm(tx, input.vm);
+    const name = input.name ?? defaultSnapshotName(vm.name, environment.clock.now());
+    if (await isSnapshotNameTaken(tx, { vmId: vm.id, name })) throw nameTaken(vm.name, name);
+    const plan = await planForVm(tx, caller, { vm, wish: input });
+    return await placeRequest(environment, caller, tx, {
+      parameters: { ...input, operation: 'create', vm: vm.id, name },
+      plan,
+      hostId: vm.host.id,
+      vm: { id: vm.id, name: vm.name },
+      snapshot: null,
+      audit: {
+        resourceType: 'vm',
+        resourceId: vm.id,
+        resourceName: vm.name,
+        details: { snapshotName: name, kind: input.kind, level: plan.level },
+      },
+    });
+  });
+}
+
+export async function snapshotRestore(
+  environment: Environment,
+  caller: Caller,
+  wish: { id: string; input: SnapshotRestoreInput },
+  options: WishOptions,
+): Promise<Request> {
+  const act = { action: 'snapshot.restore', resourceType: 'snapshot', resourceId: wish.id };
+  return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
+    authorize(caller.principal, 'restore');
+    const { input } = wish;
+    const snapshot = await requireSnapshot(tx, wish.id);
+    const vm = (await findVm(tx, snapshot.vmId)) ?? null;
+    if (input.mode === 'rollback') {
+      requireConfirmation(snapshot, vm, input.confirmVmName);
+      requireState(snapshot, snapshotCan.rollBack(snapshot, vm));
+    } else requireState(snapshot, snapshotCan.restore(snapshot));
+    const byAdministrator = caller.principal.role === 'administrator';
+    const plan = planRestore({
+      snapshot: toSnapshotView(snapshot),
+      vm: vm && toVmView(vm),
+      wish: input,
+      nameTaken:
+        input.mode === 'new-vm' &&
+        (await findVmsByName(tx, input.name)).some((other) => other.present),
+      freeBytes: (await roomOf(tx, snapshot.hostId)).scratchFreeBytes,
+      mayPower: mayDo(caller.principal, 'power'),
+      confirmationNeeded: approvalsNeeded({ operation: 'restore', byAdministrator }) > 0,
+    });
+    return await placeRequest(environment, caller, tx, {
+      ...aboutSnapshot(snapshot, { mode: input.mode, vmName: plan.vmName }),
+      parameters: { ...input, operation: 'restore' },
+      plan,
+    });
+  });
+}
+
+export async function snapshotDelete(
+  environment: Environment,
+  caller: Caller,
+  wish: { id: string; input: SnapshotDeleteInput },
+  options: WishOptions,
+): Promise<Request> {
+  const act = { action: 'snapshot.delete', resourceType: 'snapshot', resourceId: wish.id };
+  return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
+    // Without the right at all nothing is looked up, so that nothing can be learned from the answer.
+    if (!caller.principal.rights.has('delete')) authorize(caller.principal, 'delete');
+    const snapshot = await requireSnapshot(tx, wish.id);
+    authorize(caller.principal, 'delete', { createdById: snapshot.createdBy.id });
+    const vm = (await findVm(tx, snapshot.vmId)) ?? null;
+    requireConfirmation(snapshot, vm, wish.input.confirmVmName);
+    requireState(snapshot, snapshotCan.delete(snapshot));
+    requireMatch(snapshot.version, options.ifMatch);
+    return await placeRequest(environment, caller, tx, {
+      ...aboutSnapshot(snapshot, { state: snapshot.state }),
+      parameters: { ...wish.input, operation: 'delete' },
+      plan: planOf('delete', caller),
+    });
+  });
+}
+
+export async function snapshotVerify(
+  environment: Environment,
+  caller: Caller,
+  wish: { id: string; input: SnapshotVerifyInput },
+  options: WishOptions,
+): Promise<Request> {
+  const act = { action: 'snapshot.verify', resourceType: 'snapshot', resourceId: wish.id };
+  return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
+    authorize(caller.principal, 'view');
+    const snapshot = await requireSnapshot(tx, wish.id);
+    requireState(snapshot, snapshotCan.verify(snapshot));
+    return await placeRequest(environment, caller, tx, {
+      ...aboutSnapshot(snapshot, {}),
+      parameters: { ...wish.input, operation: 'verify' },
+      plan: planOf('verify', caller),
+    });
+  });
+}
+
+export async function snapshotExport(
+  environment: Environment,
+  caller: Caller,
+  wish: { id: string; input: SnapshotExportInput },
+  options: WishOptions,
+): Promise<Request> {
+  const act = { action: 'snapshot.export', resourceType: 'snapshot', resourceId: wish.id };
+  return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
+    authorize(caller.principal, 'export');
+    const { input } = wish;
+    const snapshot = await requireSnapshot(tx, wish.id);
+    requireState(snapshot, snapshotCan.export(snapshot));
+    if (input.includeMemory && snapshot.level !== 'memory')
+      throw new OperationError(
+        'invalid_input',
+        `Snapshot ${snapshot.name} holds no memory. Ask without includeMemory.`,
+      );
+    return await placeRequest(environment, caller, tx, {
+      ...aboutSnapshot(snapshot, { folder: input.folder, includeMemory: input.includeMemory }),
+      parameters: { ...input, operation: 'export' },
+      plan: planOf('export', caller),
+    });
+  });
+}
+
+const aboutSnapshot = (
+  snapshot: SnapshotRow,
+  details: Record<string, string | boolean>,
+): Pick<Parameters<typeof placeRequest>[3], 'hostId' | 'vm' | 'snapshot' | 'audit'> => ({
+  hostId: snapshot.hostId,
+  vm: { id: snapshot.vmId, name: snapshot.vmName },
+  snapshot: { id: snapshot.id, name: snapshot.name },
+  audit: {
+    resourceType: 'snapshot',
+    resourceId: snapshot.id,
+    resourceName: snapshot.name,
+    details: { ...details, snapshotOf: snapshot.vmName },
+  },
+});
+
+/** The name that the VM has now; for one that is gone, the name it had. */
+function requireConfirmation(snapshot: SnapshotRow, vm: VmRow | null, typed: string): void {
+  const name = vm?.name ?? snapshot.vmName;
+  if (typed === name) return;
+  throw new OperationError(
+    'confirmation_mismatch',
+    `To confirm, give the name of the VM in confirmVmName: this is a snapshot of "${name}".`,
+    { details: { expected: name } },
+  );
+}

@@ -1,0 +1,163 @@
+import type { z } from 'zod';
+import type { CapturePlan, PreflightInput } from '../../contract/preflight.ts';
+import type { Vm, vmListQuerySchema, vmPageSchema, VmUpdateInput } from '../../contract/vms.ts';
+import { OperationError } from '../../shared/errors.ts';
+import { authorize } from '../access/principal.ts';
+import { appendAuditEvent } from '../audit/audit-trail.ts';
+import type { Reader } from '../database/catalog.ts';
+import { findHost } from '../database/hosts.ts';
+import { listHeldScratch } from '../database/scratch-reservations.ts';
+import { findVm, findVmsByName, listVms, setVmLabels, type VmRow } from '../database/vms.ts';
+import type { CaptureWish } from '../policy/capture-wish.ts';
+import { planCapture, type CaptureRoom } from '../policy/plan-capture.ts';
+import {
+  decodeCursor,
+  namedCursorSchema,
+  pageFrom,
+  pageLimit,
+  parseLabelFilter,
+} from './cursor.ts';
+import { timestamp, type Caller, type Environment } from './environment.ts';
+import { auditEntry, recordedAct } from './recorded.ts';
+import { etagOf, requireMatch, type Versioned } from './versioned.ts';
+import { isUuid } from '../../shared/ids.ts';
+import { approvalsNeeded } from '../policy/confirmation.ts';
+
+export function toVmView(row: VmRow): Vm {
+  const { seenAt: _seenAt, version: _version, ...view } = row;
+  return view;
+}
+
+export const noSuchVm = (id: string): OperationError =>
+  new OperationError(
+    'not_found',
+    `There is no VM ${id}. "GET /api/v1/vms" lists those that are known.`,
+  );
+
+export async function requireVm(db: Reader, id: string): Promise<VmRow> {
+  const row = await findVm(db, id.toLowerCase());
+  if (!row) throw noSuchVm(id);
+  return row;
+}
+
+/** By id, or by name where only one VM has it; one that is present wins over those that are gone. */
+export async function resolveVm(db: Reader, idOrName: string): Promise<VmRow> {
+  const byId = isUuid(idOrName.toLowerCase())
+    ? await findVm(db, idOrName.toLowerCase())
+    : undefined;
+  if (byId) return byId;
+  const [first, second] = await findVmsByName(db, idOrName);
+  if (!first) throw noSuchVm(idOrName);
+  if (second && first.present === second.present)
+    throw new OperationError(
+      'invalid_input',
+      `Several VMs are named ${idOrName}. Give the id of the one you mean.`,
+      { details: { vmIds: [first.id, second.id] } },
+    );
+  return first;
+}
+
+export async function vmList(
+  environment: Environment,
+  caller: Caller,
+  query: z.output<typeof vmListQuerySchema>,
+): Promise<z.output<typeof vmPageSchema>> {
+  authorize(caller.principal, 'view');
+  const limit = pageLimit(query);
+  const rows = await listVms(
+    environment.catalog.read,
+    {
+      name: query.name,
+      search: query.search,
+      states: query.state,
+      present: query.present,
+      hostId: query.hostId,
+      labels: parseLabelFilter(query.label),
+    },
+    { limit: limit + 1, after: decodeCursor(namedCursorSchema, query.cursor) },
+  );
+  return pageFrom(rows, { limit, toItem: toVmView, keyOf: ({ name, id }) => ({ name, id }) });
+}
+
+export async function vmGet(
+  environment: Environment,
+  caller: Caller,
+  id: string,
+): Promise<Versioned<Vm>> {
+  authorize(caller.principal, 'view');
+  const row = await requireVm(environment.catalog.read, id);
+  return { body: toVmView(row), etag: etagOf(row.version) };
+}
+
+export async function vmUpdate(
+  environment: Environment,
+  caller: Caller,
+  change: { id: string; input: VmUpdateInput; ifMatch: string | undefined },
+): Promise<Versioned<Vm>> {
+  const act = { action: 'vm.update', resourceType: 'vm', resourceId: change.id };
+  return await recordedAct(environment, caller, act, async (tx) => {
+    authorize(caller.principal, 'manage-access');
+    const before = await requireVm(tx, change.id);
+    requireMatch(before.version, change.ifMatch);
+    const { labels } = change.input;
+    await setVmLabels(tx, { vmId: before.id, labels, at: timestamp(environment) });
+    const details = { before: before.labels, after: labels };
+    await appendAuditEvent(
+      tx,
+      auditEntry(environment, caller, {
+        ...act,
+        resourceName: before.name,
+        outcome: 'succeeded',
+        details,
+      }),
+    );
+    const after = await requireVm(tx, before.id);
+    return { body: toVmView(after), etag: etagOf(after.version) };
+  });
+}
+
+export async function vmPreflight(
+  environment: Environment,
+  caller: Caller,
+  question: { id: string; input: PreflightInput },
+): Promise<CapturePlan> {
+  authorize(caller.principal, 'create');
+  const db = environment.catalog.read;
+  return await planForVm(db, caller, {
+    vm: await requireVm(db, question.id),
+    wish: question.input,
+  });
+}
+
+/** The plan from what the worker reported last. */
+export async function planForVm(
+  db: Reader,
+  caller: Caller,
+  question: { vm: VmRow; wish: CaptureWish },
+): Promise<CapturePlan> {
+  const { vm, wish } = question;
+  const host = await findHost(db, vm.host.id);
+  const byAdministrator = caller.principal.role === 'administrator';
+  return planCapture({
+    vm: vm.description,
+    present: vm.present,
+    host: host?.description ?? null,
+    wish,
+    room: await roomOf(db, vm.host.id),
+    inventoryAt: vm.seenAt,
+    confirmationNeeded: approvalsNeeded({ operation: 'create', byAdministrator }) > 0,
+  });
+}
+
+/** Scratch that running captures reserved counts as used, though it is not written yet. */
+export async function roomOf(db: Reader, hostId: string): Promise<CaptureRoom> {
+  const room = (await findHost(db, hostId))?.room;
+  const held = await listHeldScratch(db, hostId);
+  const reserved = held.reduce((sum, reservation) => sum + reservation.reservedBytes, 0);
+  const scratchFree = room?.scratchFreeBytes ?? null;
+  return {
+    scratchFreeBytes: scratchFree === null ? null : Math.max(0, scratchFree - reserved),
+    scratchFloorBytes: room?.scratchFloorBytes ?? 0,
+    repositoryFreeBytes: room?.repositoryFreeBytes ?? null,
+  };
+}
