@@ -120,11 +120,17 @@ export async function tokenDelete(
   });
 }
 
-/** On the first start only: the secret of the administrator's first token, to be shown once. */
-export async function firstStart(environment: Environment): Promise<string | undefined> {
-  return await environment.catalog.write(async (tx) => {
+/**
+ * On the first start only: gives the secret of the administrator's first token to `deliver`, and
+ * makes the administrator only if that worked, so that no catalog is left without a way in.
+ */
+export async function firstStart(
+  environment: Environment,
+  deliver: (secret: string) => Promise<void>,
+): Promise<void> {
+  await environment.catalog.write(async (tx) => {
     const made = await ensureAdministrator(tx, environment.clock.now());
-    if (!made) return undefined;
+    if (!made) return;
     await appendAuditEvent(tx, {
       at: timestamp(environment),
       actor: { id: 'system', name: 'Komadori', kind: 'system' },
@@ -136,6 +142,6 @@ export async function firstStart(environment: Environment): Promise<string | und
       reason: 'First start.',
       details: { role: 'administrator', tokenId: made.tokenId },
     });
-    return made.secret;
+    await deliver(made.secret);
   });
 }
