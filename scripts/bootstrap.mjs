@@ -6,7 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export const COMMANDS = {
+const COMMANDS = {
   quickstart: 'scripts/quickstart.ts',
   test: 'scripts/test.ts',
   bench: 'scripts/bench.ts',
@@ -18,7 +18,7 @@ const STAMP = path.join('node_modules', '.komadori-lock-sha256');
 const FORWARDED_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /** @param {string} root */
-export function lockHash(root) {
+function lockHash(root) {
   return createHash('sha256')
     .update(readFileSync(path.join(root, 'package-lock.json')))
     .digest('hex');
@@ -28,7 +28,7 @@ export function lockHash(root) {
  * Whether node_modules is what package-lock.json asks for.
  * @param {string} root
  */
-export function packagesAreCurrent(root) {
+function packagesAreCurrent(root) {
   const stamp = path.join(root, STAMP);
   return existsSync(stamp) && readFileSync(stamp, 'utf8').trim() === lockHash(root);
 }
@@ -37,7 +37,7 @@ export function packagesAreCurrent(root) {
  * The project's own Node, or why there is none for this machine.
  * @param {{ root: string, platform: string, arch: string }} machine
  */
-export function locateNode({ root, platform, arch }) {
+function locateNode({ root, platform, arch }) {
   if (platform !== 'linux' || (arch !== 'x64' && arch !== 'arm64')) {
     return { problem: `Komadori runs on Linux on x64 or arm64, not on ${platform} on ${arch}.` };
   }
@@ -52,7 +52,7 @@ export function locateNode({ root, platform, arch }) {
  * `npm test -- x` gives `x`; a direct call may have the `--` still in it.
  * @param {readonly string[]} args
  */
-export function splitArguments(args) {
+function splitArguments(args) {
   const [command = '', ...rest] = args;
   return { command, rest: rest[0] === '--' ? rest.slice(1) : rest };
 }
@@ -94,7 +94,8 @@ function main(args) {
   const child = spawn(found.node, [script, ...rest], { stdio: 'inherit' });
   for (const signal of FORWARDED_SIGNALS) {
     process.on(signal, () => {
-      child.kill(signal);
+      // A terminal sends Ctrl-C to the child too; a second one would mean "stop at once".
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
     });
   }
   child.on('error', (error) => fail(`${found.node} could not be started: ${error.message}`));
@@ -105,6 +106,4 @@ function main(args) {
   });
 }
 
-if (process.argv[1] && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  main(process.argv.slice(2));
-}
+main(process.argv.slice(2));

@@ -39,7 +39,10 @@ export function planRun(
 async function runTests(args: readonly string[]): Promise<number> {
   const child = spawn(process.execPath, args, { cwd: ROOT, stdio: 'inherit' });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => child.kill(signal));
+    // A terminal sends Ctrl-C to the runner too.
+    process.on(signal, () => {
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
+    });
   }
   return await new Promise((resolve, reject) => {
     child.on('error', reject);

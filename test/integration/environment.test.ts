@@ -71,9 +71,9 @@ describe('a guest in pattern mode', () => {
       'qemu-monitor-command',
       guest.name,
       '--hmp',
-      'qemu-io libvirt-1-format "write -P 0x30 1048576 4096"',
+      'qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend "write -P 0x30 1048576 4096"',
     ]);
-    await guest.waitForLine(/^VIOLATION round \d+ .*vd[ab] has/, {
+    await guest.waitForLine(/^VIOLATION round \d+ .*vdb has/, {
       timeoutMs: LINE_TIMEOUT_MS,
       since,
     });

@@ -47,7 +47,7 @@ export interface TestGuest {
   destroy(): Promise<void>;
 }
 
-export const READY_TIMEOUT_MS = 90_000;
+const READY_TIMEOUT_MS = 90_000;
 const QEMU_USERS = ['libvirt-qemu', 'qemu'];
 
 let environment: Promise<Environment> | undefined;
@@ -76,8 +76,9 @@ export async function createTestGuest(options: TestGuestOptions): Promise<TestGu
   const serialPath = path.join(folder, 'serial.log');
 
   const undo: (() => Promise<unknown>)[] = [];
+  if (options.exactName) await makeRoomFor(name);
   try {
-    await mkdir(folder, { recursive: true });
+    await mkdir(folder);
     undo.unshift(async () => await rm(folder, { recursive: true, force: true }));
     const disks: { target: string; format: 'qcow2' | 'raw'; path: string }[] = [];
     for (const plan of plans) {
@@ -146,6 +147,21 @@ export async function createTestGuest(options: TestGuestOptions): Promise<TestGu
     for (const step of undo) await step();
     throw error;
   }
+}
+
+/** A VM that somebody made stays; the folder of one that is gone goes. */
+async function makeRoomFor(name: string): Promise<void> {
+  const names = await runVirsh(['list', '--all', '--name']);
+  if (names.split('\n').includes(name)) throw new Error(`there is a VM named ${name} already`);
+  await rm(folderOf(name), { recursive: true, force: true });
+}
+
+/** Removes a VM that `createTestGuest` made in another process; others are left alone. */
+export async function removeTestGuest(name: string): Promise<boolean> {
+  if (!existsSync(folderOf(name))) return false;
+  await removeDomain(name);
+  await rm(folderOf(name), { recursive: true, force: true });
+  return true;
 }
 
 /** QEMU's user puts its own files beside the disks: scratch images and sockets of captures. */

@@ -87,7 +87,7 @@ function describeOptionalDevices(domain: GuestDomain): string {
   return devices.map((device) => `    ${device}\n`).join('');
 }
 
-export function escapeXml(text: string): string {
+function escapeXml(text: string): string {
   return text
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { runVirsh, tryVirsh } from './virsh.ts';
 
-export const IMAGES_FOLDER = '/var/lib/libvirt/images';
+const IMAGES_FOLDER = '/var/lib/libvirt/images';
 const FOLDER_PREFIX = 'komadori-test-';
 const TEST_NAME = /^kmd-test-(?:[a-z0-9-]+-)?(?<pid>\d+)-[0-9a-f]{8}/;
 
