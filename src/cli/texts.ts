@@ -30,6 +30,30 @@ export const TEXTS = {
   'arg.request': ['id of a request', '依頼の ID'],
   'arg.job': ['id of a job', 'ジョブの ID'],
   'arg.repository': ['id of a repository', 'リポジトリの ID'],
+  'serve.description': [
+    'run server and worker on this host',
+    'このホストでサーバーとワーカーを動かす',
+  ],
+  'serve.config': ['configuration file', '設定ファイル'],
+  'serve.data': [
+    'folder of catalog, repository and keys',
+    'カタログ、リポジトリ、鍵を置くフォルダー',
+  ],
+  'serve.host': ['address to listen on', '待ち受けるアドレス'],
+  'serve.port': ['port to listen on', '待ち受けるポート'],
+  'serve.simulated': ['pretended VMs in place of libvirt', 'libvirt の代わりに模擬 VM を使う'],
+  'serve.listening': [
+    'Komadori listens on {url}. The administrator’s first token is in {token}.',
+    'Komadori は {url} で待ち受けています。管理者の最初のトークンは {token} にあります。',
+  ],
+  'serve.newRepository': [
+    'A new repository was made in {folder}. Its key is in {key}: without it no snapshot can be read. Print the recovery sheet now («komadori recovery-sheet») and keep it elsewhere.',
+    '新しいリポジトリを {folder} に作成しました。鍵は {key} にあり、失うとスナップショットは読めません。今すぐ復旧シートを印刷し («komadori recovery-sheet»)、別の場所に保管してください。',
+  ],
+  'recovery.description': [
+    'print the repository’s key for safe keeping',
+    '保管用にリポジトリの鍵を表示する',
+  ],
   'vm.description': ['virtual machines', '仮想マシン'],
   'vm.list': ['list VMs', 'VM の一覧を表示する'],
   'vm.show': ['show a VM', 'VM の詳細を表示する'],

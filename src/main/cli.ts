@@ -9,6 +9,7 @@ enableCompileCache(
   path.join(process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache'), 'komadori'),
 );
 const { INTERRUPTED_EXIT_CODE, runCli } = await import('../cli/run-cli.ts');
+const { addHostCommands } = await import('./serve-command.ts');
 
 const packageFile = new URL('../../package.json', import.meta.url);
 const { version } = z
@@ -31,6 +32,7 @@ process.stderr.on('error', () => {
 process.exitCode = await runCli({
   argv: process.argv.slice(2),
   version,
+  extraCommands: [addHostCommands],
   terminal: {
     env: process.env,
     input: process.stdin,

@@ -4,6 +4,7 @@ import { reportRepository } from '../control-plane/database/repositories.ts';
 import { markAbsentVms, markVmAbsent, reportVm } from '../control-plane/database/vms.ts';
 import { OperationError, describeThrown } from '../shared/errors.ts';
 import type { HostDescription } from '../shared/inventory.ts';
+import { createSemaphore } from '../shared/waiting.ts';
 import type { WorkerEnvironment } from './environment.ts';
 import { readFreeBytes } from './space-watch.ts';
 
@@ -11,6 +12,9 @@ import { readFreeBytes } from './space-watch.ts';
 const FULL_INTERVAL_MS = 60_000;
 /** So that the server knows that this worker lives, and how much room there is. */
 const HEARTBEAT_INTERVAL_MS = 5_000;
+/** Two leave room on the connection for calls that somebody waits for. */
+const VMS_AT_ONCE = 2;
+const DESCRIBE_TIMEOUT_MS = 15_000;
 /** Several events of one change are answered by one look. */
 const SETTLE_MS = 50;
 
@@ -131,25 +135,36 @@ async function look(
   }
 }
 
+/** Each VM by itself, since one whose QEMU hangs answers late or never. */
 async function reportAllVms(environment: WorkerEnvironment): Promise<void> {
-  const { driver, catalog, clock, hostId } = environment;
-  const vms = await driver.listVms();
+  const { driver, catalog, clock, hostId, logger } = environment;
+  const vmIds = await driver.listVmIds();
   const at = clock.now().toISOString();
-  await catalog.write(async (tx) => {
-    for (const description of vms) await reportVm(tx, { hostId, description, at });
-    await markAbsentVms(tx, { hostId, presentIds: vms.map((vm) => vm.id), at });
-  });
+  await catalog.write(async (tx) => void (await markAbsentVms(tx, { hostId, presentIds: vmIds, at })));
+  const semaphore = createSemaphore(VMS_AT_ONCE);
+  await Promise.all(
+    vmIds.map(async (vmId) => {
+      await semaphore.run(async () => {
+        await reportOneVm(environment, vmId).catch((error: unknown) => {
+          // What was known of it stays; the next look tries again.
+          logger.warn({ vmId, reason: describeThrown(error) }, 'a VM could not be looked at');
+        });
+      });
+    }),
+  );
   await reportRepositoryState(environment);
 }
 
 async function reportOneVm(environment: WorkerEnvironment, vmId: string): Promise<void> {
   const { driver, catalog, clock, hostId } = environment;
-  const at = clock.now().toISOString();
+  const signal = AbortSignal.timeout(DESCRIBE_TIMEOUT_MS);
   try {
-    const description = await driver.describeVm(vmId);
+    const description = await driver.describeVm(vmId, signal);
+    const at = clock.now().toISOString();
     await catalog.write(async (tx) => void (await reportVm(tx, { hostId, description, at })));
   } catch (error) {
     if (!(error instanceof OperationError) || error.code !== 'not_found') throw error;
+    const at = clock.now().toISOString();
     await catalog.write(async (tx) => await markVmAbsent(tx, { id: vmId, hostId, at }));
   }
 }

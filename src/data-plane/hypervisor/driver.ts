@@ -177,6 +177,8 @@ export interface RollbackRequest {
 /** One connection to one host's hypervisor. Every call may throw OperationError `hypervisor_unreachable`. */
 export interface HypervisorDriver {
   describeHost(signal?: AbortSignal): Promise<HostDescription>;
+  /** Quick whatever state the VMs are in: one that hangs can be looked at apart from the others. */
+  listVmIds(signal?: AbortSignal): Promise<string[]>;
   listVms(signal?: AbortSignal): Promise<VmDescription[]>;
   /** Throws `not_found`. */
   describeVm(vmId: string, signal?: AbortSignal): Promise<VmDescription>;

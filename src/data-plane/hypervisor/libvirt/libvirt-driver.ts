@@ -80,6 +80,8 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
   const lookup = async (vmId: string): Promise<DomainRef> => await lookupVm(libvirt, vmId);
   return {
     describeHost: async (signal) => await describeHost(libvirt, signal),
+    listVmIds: async (signal) =>
+      (await listAllDomains(libvirt, 0, signal ? { signal } : {})).map((domain) => domain.uuid),
     listVms: async (signal) => await listVms(libvirt, signal),
     describeVm: async (vmId, signal) => await describeVm(libvirt, await lookup(vmId), signal),
     watchVms: async (listener) => await Promise.resolve(watchVms(libvirt, listener)),

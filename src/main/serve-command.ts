@@ -1,0 +1,70 @@
+import type { CommandGroup } from '../cli/program.ts';
+import { startService } from './serve.ts';
+import { createPinoLogger } from './pino-logger.ts';
+import { makeFolders, openStore } from './open-stores.ts';
+import { loadSettings, type Settings } from './settings.ts';
+import { z } from 'zod';
+
+const optionsSchema = z.object({
+  config: z.string().optional(),
+  data: z.string().optional(),
+  host: z.string().optional(),
+  port: z.coerce.number().int().min(0).max(65_535).optional(),
+  simulated: z.boolean().optional(),
+});
+
+async function readSettings(options: unknown): Promise<Settings> {
+  const { config, data, ...rest } = optionsSchema.parse(options);
+  return await loadSettings({ configPath: config, dataFolder: data, ...rest });
+}
+
+/** The commands that run on the host itself, without the API. */
+export const addHostCommands: CommandGroup = (program, base) => {
+  program
+    .command('serve')
+    .description(base.text('serve.description'))
+    .option('--config <file>', base.text('serve.config'))
+    .option('--data <folder>', base.text('serve.data'))
+    .option('--host <address>', base.text('serve.host'))
+    .option('--port <number>', base.text('serve.port'))
+    .option('--simulated', base.text('serve.simulated'))
+    .action(async (options: unknown) => await serve(await readSettings(options), base));
+  program
+    .command('recovery-sheet')
+    .description(base.text('recovery.description'))
+    .option('--config <file>', base.text('serve.config'))
+    .option('--data <folder>', base.text('serve.data'))
+    .action(async (options: unknown) => {
+      const settings = await readSettings(options);
+      const logger = createPinoLogger({ name: 'recovery-sheet', level: 'warn' });
+      const { repository } = await openStore(settings, logger);
+      base.terminal.output.write(`${repository.recoverySheet()}\n`);
+      await repository.close();
+    });
+};
+
+type Base = Parameters<CommandGroup>[1];
+
+async function serve(settings: Settings, base: Base): Promise<void> {
+  const { output } = base.terminal;
+  const logger = createPinoLogger({ name: 'serve', level: settings.logLevel });
+  await makeFolders(settings);
+  const { repository, isNew } = await openStore(settings, logger);
+  if (isNew) {
+    output.write(
+      `${base.text('serve.newRepository', { folder: settings.repository.folder, key: settings.repository.keyFile })}\n`,
+    );
+  }
+  await repository.close();
+  const service = await startService(settings, logger);
+  output.write(
+    `${base.text('serve.listening', { url: service.url, token: settings.adminTokenPath })}\n`,
+  );
+  const end = Promise.withResolvers<null>();
+  process.once('SIGTERM', () => end.resolve(null));
+  if (base.terminal.signal.aborted) end.resolve(null);
+  base.terminal.signal.addEventListener('abort', () => end.resolve(null), { once: true });
+  const failure = await Promise.race([service.failed, end.promise]);
+  await service.stop();
+  if (failure) throw failure;
+}

@@ -1,0 +1,26 @@
+import { describeThrown } from '../shared/errors.ts';
+import { endOfProcess, reportReady, settingsFromParent, untilAborted } from './child-process.ts';
+import { createPinoLogger } from './pino-logger.ts';
+import { startServer } from './server.ts';
+
+async function run(): Promise<void> {
+  const settings = settingsFromParent();
+  const end = endOfProcess();
+  const server = await startServer({
+    databasePath: settings.databasePath,
+    listen: settings.listen,
+    logger: createPinoLogger({ name: 'server', level: settings.logLevel }),
+    firstTokenFile: settings.adminTokenPath,
+  });
+  reportReady({ url: server.url });
+  await untilAborted(end);
+  await server.close();
+}
+
+try {
+  await run();
+} catch (error) {
+  process.stderr.write(`server: ${describeThrown(error)}\n`);
+  process.exitCode = 1;
+}
+process.exit();

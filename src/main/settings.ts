@@ -1,0 +1,163 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { GIB, MIB } from '../shared/byte-size.ts';
+import { OperationError, describeThrown } from '../shared/errors.ts';
+
+export const DEFAULT_DATA_FOLDER = '/var/lib/komadori';
+export const DEFAULT_CONFIG_PATH = '/etc/komadori/komadori.json';
+
+const absolutePath = z
+  .string()
+  .max(4096)
+  .refine((value) => path.isAbsolute(value), 'must be an absolute path');
+
+/** The configuration file; every key may be left out. docs/operations/configuration.md explains each. */
+const configFileSchema = z.strictObject({
+  dataFolder: absolutePath.default(DEFAULT_DATA_FOLDER),
+  listen: z
+    .strictObject({
+      host: z.string().default('127.0.0.1'),
+      port: z.int().min(0).max(65_535).default(8470),
+    })
+    .prefault({}),
+  hypervisor: z
+    .discriminatedUnion('kind', [
+      z.strictObject({
+        kind: z.literal('libvirt'),
+        socketPath: absolutePath.optional(),
+        uri: z.string().optional(),
+      }),
+      z.strictObject({ kind: z.literal('simulated'), vms: z.int().min(0).max(10_000).default(12) }),
+    ])
+    .default({ kind: 'libvirt' }),
+  repository: z
+    .strictObject({
+      folder: absolutePath.optional(),
+      encrypted: z.boolean().default(true),
+      keyFile: absolutePath.optional(),
+      /** A file that holds a passphrase, instead of a key file. */
+      passphraseFile: absolutePath.optional(),
+    })
+    .prefault({}),
+  scratchFolder: absolutePath.optional(),
+  imageFolder: absolutePath.default('/var/lib/libvirt/images'),
+  exportFolders: z.array(absolutePath).default([]),
+  scratchFloorBytes: z.int().min(0).default(GIB),
+  repositoryFloorBytes: z
+    .int()
+    .min(0)
+    .default(512 * MIB),
+  freezeDeadlineMs: z.int().min(100).max(600_000).default(10_000),
+  jobsAtOnce: z.int().min(1).max(64).default(2),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+});
+
+export type ConfigFile = z.infer<typeof configFileSchema>;
+
+/** Everything that the processes need, with all paths resolved. Holds no secret. */
+export const settingsSchema = configFileSchema.extend({
+  databasePath: absolutePath,
+  indexPath: absolutePath,
+  adminTokenPath: absolutePath,
+  hostIdPath: absolutePath,
+  runtimeFolder: absolutePath,
+  scratchFolder: absolutePath,
+  simulationFolder: absolutePath,
+  repository: z.strictObject({
+    folder: absolutePath,
+    encrypted: z.boolean(),
+    keyFile: absolutePath,
+    passphraseFile: absolutePath.nullable(),
+  }),
+});
+export type Settings = z.infer<typeof settingsSchema>;
+
+export interface SettingsOverrides {
+  readonly configPath?: string | undefined;
+  readonly dataFolder?: string | undefined;
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly simulated?: boolean | undefined;
+}
+
+/** Reads the configuration file (its absence is fine unless it was named) and applies command line options. */
+export async function loadSettings(overrides: SettingsOverrides): Promise<Settings> {
+  const file = await readConfigFile(overrides.configPath);
+  const config = parseConfig(
+    {
+      ...file.content,
+      ...(overrides.dataFolder === undefined
+        ? {}
+        : { dataFolder: path.resolve(overrides.dataFolder) }),
+      ...(overrides.simulated ? { hypervisor: { kind: 'simulated' } } : {}),
+    },
+    file.path,
+  );
+  const listen = {
+    host: overrides.host ?? config.listen.host,
+    port: overrides.port ?? config.listen.port,
+  };
+  return resolveSettings({ ...config, listen });
+}
+
+function resolveSettings(config: ConfigFile): Settings {
+  const inData = (name: string): string => path.join(config.dataFolder, name);
+  return {
+    ...config,
+    databasePath: inData('catalog.sqlite'),
+    indexPath: inData('chunk-index.sqlite'),
+    adminTokenPath: inData('admin-token'),
+    hostIdPath: inData('host-id'),
+    runtimeFolder: inData('run'),
+    scratchFolder: config.scratchFolder ?? inData('scratch'),
+    simulationFolder: inData('simulation'),
+    exportFolders: config.exportFolders.length > 0 ? config.exportFolders : [inData('exports')],
+    repository: {
+      folder: config.repository.folder ?? inData('repository'),
+      encrypted: config.repository.encrypted,
+      keyFile: config.repository.keyFile ?? inData('repository.key'),
+      passphraseFile: config.repository.passphraseFile ?? null,
+    },
+  };
+}
+
+async function readConfigFile(
+  named: string | undefined,
+): Promise<{ path: string; content: object }> {
+  const configPath = named ?? DEFAULT_CONFIG_PATH;
+  let text: string;
+  try {
+    text = await readFile(configPath, 'utf8');
+  } catch (error) {
+    const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    if (isMissing && named === undefined) return { path: configPath, content: {} };
+    throw new OperationError(
+      'invalid_input',
+      `The configuration ${configPath} cannot be read: ${describeThrown(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+  try {
+    return { path: configPath, content: z.looseObject({}).parse(JSON.parse(text)) };
+  } catch (error) {
+    throw new OperationError(
+      'invalid_input',
+      `The configuration ${configPath} is not a JSON object: ${describeThrown(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function parseConfig(content: object, configPath: string): ConfigFile {
+  const parsed = configFileSchema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  throw new OperationError(
+    'invalid_input',
+    `The configuration ${configPath} is wrong:\n${z.prettifyError(parsed.error)}`,
+  );
+}
