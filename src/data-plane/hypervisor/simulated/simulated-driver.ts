@@ -71,7 +71,7 @@ export function createSimulatedDriver(options: SimulatedDriverOptions): Simulate
   return {
     simulation,
     describeHost: async () => await Promise.resolve(context.host),
-    listVmIds: async () => await Promise.resolve(store.listVms().map((vm) => vm.id)),
+    listVmIds: async () => await Promise.resolve(store.listVms().map((vm) => vm.definition.id)),
     listVms: async () => await Promise.resolve(store.listVms().map(describeSimulatedVm)),
     async describeVm(vmId) {
       await Promise.resolve();
