@@ -60,14 +60,35 @@ function splitArguments(args) {
 /** @param {string} root */
 function installPackages(root) {
   console.error('setup: installing the npm packages of package-lock.json (npm ci)');
+  const strict = runNpm(root, ['ci']);
+  if (strict.status !== 0) {
+    // `npm ci` wants every platform's optional packages in the lock file, which npm leaves out when
+    // the registry in use does not have them. Versions and digests are those of the lock file here too.
+    console.error('setup: npm ci refused; taking this platform only (npm install --no-save)');
+    const lenient = runNpm(root, ['install', '--no-save']);
+    if (lenient.status !== 0) {
+      for (const { stdout, stderr } of [strict, lenient]) console.error(`${stdout}${stderr}`);
+      fail('The npm packages could not be installed; what npm said is above.');
+    }
+  }
+  writeFileSync(path.join(root, STAMP), `${lockHash(root)}\n`);
+}
+
+/**
+ * @param {string} root
+ * @param {string[]} args
+ */
+function runNpm(root, args) {
   // Under `npm run` npm says where its own program is; that one fits the Node that runs us.
   const npm = process.env.npm_execpath;
-  const [program, args] =
-    npm && /\.c?js$/.test(npm) ? [process.execPath, [npm, 'ci']] : ['npm', ['ci']];
-  const result = spawnSync(program, args, { cwd: root, stdio: ['ignore', 2, 2] });
+  const [program, first] = npm && /\.c?js$/.test(npm) ? [process.execPath, [npm]] : ['npm', []];
+  const result = spawnSync(program, [...first, ...args], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+  });
   if (result.error) fail(`npm could not be started (${result.error.message}); install npm.`);
-  if (result.status !== 0) fail('npm ci failed; its messages are above.');
-  writeFileSync(path.join(root, STAMP), `${lockHash(root)}\n`);
+  return result;
 }
 
 /**

@@ -22,7 +22,9 @@ after(() => {
 
 const FAKE_NPM = `#!/bin/sh
 echo "npm $*" >>"$PROJECT/npm-calls"
+echo "npm speaks"
 [ -e "$PROJECT/npm-fails" ] && exit 7
+[ -e "$PROJECT/ci-fails" ] && [ "$1" = ci ] && exit 1
 rm -rf "$PROJECT/node_modules"
 mkdir -p "$PROJECT/node_modules/node-linux-$ARCH/bin"
 [ -e "$PROJECT/no-node" ] || cp "$PROJECT/fake-node" "$PROJECT/node_modules/node-linux-$ARCH/bin/node"
@@ -103,10 +105,22 @@ test('a failed installation is reported and tried again', () => {
   writeFileSync(path.join(project.root, 'npm-fails'), '');
   const result = run(project, ['test']);
   assert.equal(result.status, 1);
-  assert.match(result.stderr, /npm ci failed/);
+  assert.match(result.stderr, /npm speaks[^]*could not be installed/);
   assert.equal(existsSync(path.join(project.root, 'node-arguments')), false);
   rmSync(path.join(project.root, 'npm-fails'));
   assert.equal(run(project, ['test']).status, 3);
+});
+
+test('where npm ci refuses the lock file, this platform’s packages are installed from it', () => {
+  const project = createProject();
+  writeFileSync(path.join(project.root, 'ci-fails'), '');
+  const result = run(project, ['test']);
+  assert.equal(result.status, 3);
+  assert.doesNotMatch(result.stderr, /npm speaks/);
+  assert.equal(
+    readFileSync(path.join(project.root, 'npm-calls'), 'utf8'),
+    'npm ci\nnpm install --no-save\n',
+  );
 });
 
 test('says what to do when npm left the project’s Node out', () => {
