@@ -1,4 +1,4 @@
-import { chown, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { OperationError } from '../../../shared/errors.ts';
 import type { DiskPlacement, NbdEndpoint, RestoreRequest, StagedRestore } from '../driver.ts';
@@ -34,6 +34,8 @@ export async function writeImage(
   targetPath: string,
   signal?: AbortSignal,
 ): Promise<void> {
+  // Made here for its mode: qemu-img would let everybody read the disk while it is written.
+  await (await open(targetPath, 'wx', 0o600)).close();
   await runProgram(
     'qemu-img',
     ['convert', '-f', 'raw', '-O', disk.format, '-W', '-m', '8', nbdUri(disk.source), targetPath],
