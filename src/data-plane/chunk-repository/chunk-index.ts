@@ -157,7 +157,9 @@ export function openChunkIndex(indexPath: string, repositoryId: string): ChunkIn
         connection.purge.run(low, high);
       }),
     reset,
-    close: () => connection.database.close(),
+    close() {
+      if (connection.database.isOpen) connection.database.close();
+    },
   };
 }
 

@@ -1,3 +1,4 @@
+import type { Clock } from '../../shared/clock.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { KIB, MIB } from '../../shared/byte-size.ts';
 import { throwIfAborted } from '../../shared/waiting.ts';
@@ -29,6 +30,8 @@ const CACHE_MAX_BYTES = 64 * MIB;
 /** Frames of one pack that are this close are read at once. */
 const GAP_MAX_BYTES = 64 * KIB;
 const READ_MAX_BYTES = MIB;
+/** When much is missing, not every load needs a new look at the storage. */
+const SYNC_INTERVAL_MS = 2000;
 
 export function createChunkSource(options: {
   storage: BlobStorage;
@@ -36,8 +39,10 @@ export function createChunkSource(options: {
   pool: ComputePool;
   /** Makes the index agree with the storage; called once for a load that misses something. */
   synchronize: () => Promise<void>;
+  clock: Clock;
 }): ChunkSource {
-  const { storage, index, pool, synchronize } = options;
+  const { storage, index, pool, synchronize, clock } = options;
+  let syncedAtMs = Number.NEGATIVE_INFINITY;
   const cache = createFrameCache();
 
   const loadOnce = async (
@@ -80,7 +85,10 @@ export function createChunkSource(options: {
       const missed = results.flatMap((result, at) => (isMissing(result) ? [at] : []));
       if (missed.length === 0) return results;
       // A collection may have moved the chunks to other packs meanwhile.
-      await synchronize();
+      if (clock.monotonicMs() - syncedAtMs > SYNC_INTERVAL_MS) {
+        await synchronize();
+        syncedAtMs = clock.monotonicMs();
+      }
       const again = await loadOnce(
         missed.map((at) => digests[at] ?? new Uint8Array()),
         signal,
@@ -181,7 +189,7 @@ async function decodeStored(
       throw new StoredDataError('a frame is larger than this repository makes them');
     }
     new Uint8Array(pool.arena).set(stored, places.stored);
-    const count = await pool.decode({ places, packId: frame.pack.id, ...decodeShape(frame) });
+    const count = await pool.decode({ places, packIdHex: frame.pack.idHex, ...decodeShape(frame) });
     const bytes = new Uint8Array(pool.arena, places.plain, frame.plainLength).slice();
     const digests = new Uint8Array(pool.arena, places.digests, count * DIGEST_BYTES).slice();
     return { bytes, digests, nodes: frame.blockSizeBytes === 0 ? parseNodeFrame(bytes) : null };

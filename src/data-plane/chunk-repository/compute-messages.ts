@@ -23,7 +23,8 @@ export interface EncodeTask {
   readonly work: 'encode';
   readonly places: FramePlaces;
   readonly plainLength: number;
-  readonly packId: Uint8Array;
+  /** Hex: a view would take its whole backing memory along. */
+  readonly packIdHex: string;
   readonly frameNumber: number;
 }
 
@@ -35,7 +36,8 @@ export interface DecodeTask {
   readonly encoding: FrameEncoding;
   /** 0 for a frame of tree nodes. */
   readonly blockSizeBytes: number;
-  readonly packId: Uint8Array;
+  /** Hex: a view would take its whole backing memory along. */
+  readonly packIdHex: string;
   readonly frameNumber: number;
 }
 

@@ -19,6 +19,7 @@ import type {
   TaskMessage,
   ThreadSetup,
 } from './compute-messages.ts';
+import { createTaskRunner } from './compute-tasks.ts';
 import { StoredDataError } from './damage.ts';
 import type { DigestKeys } from './digest.ts';
 import type { FrameEncoding } from './frame.ts';
@@ -35,6 +36,7 @@ export interface ComputePool {
   readonly callerSlots: SlotPool;
   readonly copySlots: SlotPool;
   readonly frameSlots: SlotPool;
+  readonly frameSlotCount: number;
   inputPlace(slot: number): InputPlace;
   /** The slot that holds this view of the arena; null for memory from elsewhere. */
   slotOf(data: Uint8Array): { slot: number; offset: number } | null;
@@ -75,7 +77,7 @@ export function createComputePool(options: {
   const arena = new SharedArrayBuffer(arenaSizeBytes(plan));
   const { digestKeys, packsKey, compressionLevel } = options;
   const setup: ThreadSetup = { arena, plan, digestKeys, packsKey, compressionLevel };
-  const threads = createThreads(options.threads, setup);
+  const threads = options.threads > 0 ? createThreads(options.threads, setup) : runHere(setup);
   const count = (from: number, to: number): number[] =>
     Array.from({ length: to - from }, (_, index) => from + index);
   const slotPools = [
@@ -95,6 +97,7 @@ export function createComputePool(options: {
     callerSlots: slotPools[0],
     copySlots: slotPools[1],
     frameSlots: slotPools[2],
+    frameSlotCount: plan.frameSlots,
     inputPlace,
     slotOf: (data) =>
       data.buffer === arena ? locateInput(plan, data.byteOffset, data.byteLength) : null,
@@ -123,6 +126,21 @@ export function createComputePool(options: {
 interface Threads {
   run(task: ComputeTask): Promise<ComputeResult>;
   close(): Promise<void>;
+}
+
+/** Without threads the work is done by the caller: slower, but nothing has to be started. */
+function runHere(setup: ThreadSetup): Threads {
+  const runTask = createTaskRunner(setup);
+  let closed = false;
+  return {
+    async run(task) {
+      if (closed) throw new OperationError('cancelled', 'The repository was closed.');
+      return runTask(task);
+    },
+    async close() {
+      closed = true;
+    },
+  };
 }
 
 /** Starts its threads with the first task, so that a repository that is only listed costs none. */

@@ -54,7 +54,8 @@ export function decodeFrame(
 function decompress(body: Uint8Array, plainLength: number): Uint8Array {
   try {
     return zstdDecompressSync(body, {
-      chunkSize: Math.max(plainLength, 64),
+      // One more than is needed: zlib asks for another buffer whenever one is exactly full.
+      chunkSize: plainLength + 64,
       maxOutputLength: plainLength,
     });
   } catch (error) {

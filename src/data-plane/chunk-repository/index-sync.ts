@@ -38,8 +38,8 @@ export async function syncIndex(context: SyncContext): Promise<void> {
     if (id === null) continue;
     const pack = known.get(digestHex(id));
     known.delete(digestHex(id));
-    if (pack !== undefined && pack.sizeBytes === sizeBytes) continue;
-    // Packs never change: another size is damage, which reading its end will tell.
+    if (pack?.sizeBytes === sizeBytes && pack.damage === null) continue;
+    // Packs never change, so another size is damage; one that was damaged may have been put back.
     if (pack !== undefined) changed.push(pack);
     unknown.push({ id, sizeBytes });
   }

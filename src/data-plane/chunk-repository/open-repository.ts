@@ -5,6 +5,7 @@ import { type Logger, silentLogger } from '../../shared/logger.ts';
 import type { BlobStorage } from '../blob-storage/blob-storage.ts';
 import { openChunkIndex } from './chunk-index.ts';
 import { createChunkSource } from './chunk-source.ts';
+import { collectGarbage } from './collect.ts';
 import { compareTrees } from './compare-trees.ts';
 import { createComputePool } from './compute-pool.ts';
 import { createDigester } from './digest.ts';
@@ -45,13 +46,14 @@ import {
 } from './repository-keys.ts';
 import { openRepositoryWriter } from './repository-writer.ts';
 import { openTreeReader } from './tree-reader.ts';
+import { verifySnapshot } from './verify-snapshot.ts';
 
 export interface OpenOptions {
   readonly storage: BlobStorage;
   /** Where the local index is kept; several processes may use one. */
   readonly indexPath: string;
   readonly key: RepositoryKey;
-  /** Computing threads. */
+  /** Computing threads; with 0 the caller's thread computes. */
   readonly threads?: number;
   readonly clock?: Clock;
   readonly logger?: Logger;
@@ -178,7 +180,7 @@ function createContext(
     });
     await syncing;
   };
-  const source = createChunkSource({ storage, index, pool, synchronize });
+  const source = createChunkSource({ storage, index, pool, synchronize, clock });
   let builder: PackBuilder | undefined;
   return {
     id,
@@ -220,12 +222,9 @@ function createFacade(
     readManifest: async (snapshotId) => await readManifest(context.manifests, snapshotId),
     deleteManifest: async (snapshotId) => await storage.delete(manifestName(snapshotId)),
     compareTrees: async (before, after) => await compareTrees(context, before, after),
-    verifySnapshot: async () => {
-      throw new OperationError('internal', 'Not there yet.');
-    },
-    collect: async () => {
-      throw new OperationError('internal', 'Not there yet.');
-    },
+    verifySnapshot: async (snapshotId, onProgress, signal) =>
+      await verifySnapshot(context, snapshotId, onProgress, signal),
+    collect: async (onProgress, signal) => await collectGarbage(context, onProgress, signal),
     async status() {
       await context.synchronize();
       const totals = index.totals();

@@ -5,7 +5,8 @@ import type { BlobStorage } from '../blob-storage/blob-storage.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import type { ComputePool } from './compute-pool.ts';
 
-import { DIGEST_BYTES } from './digest.ts';
+import { DIGEST_BYTES, digestHex } from './digest.ts';
+import { FRAME_OVERHEAD_BYTES } from './frame.ts';
 import { FRAME_CHUNKS_MAX, PACK_CHUNKS_MAX, type RepositoryLayout } from './layout.ts';
 import { NODE_LENGTH_BYTES } from './node-frame.ts';
 import {
@@ -52,7 +53,8 @@ interface OpenPack {
   readonly id: Uint8Array;
   readonly frames: (FrameEntry | undefined)[];
   readonly digestsOfFrames: Uint8Array[][];
-  readonly parts: Uint8Array[];
+  /** Header and frames as they will be stored. */
+  readonly buffer: Buffer;
   readonly keys: string[];
   storedLength: number;
   framesUnderWay: number;
@@ -98,6 +100,8 @@ interface BuilderState extends PackBuilderOptions {
   readonly openFrames: Map<number, OpenFrame>;
   readonly unfinished: Set<OpenPack>;
   readonly storing: ReturnType<typeof createSemaphore>;
+  /** Used again: fresh memory costs a page fault per page. */
+  readonly buffers: Buffer[];
   current: OpenPack | undefined;
   failure: Error | null;
 }
@@ -110,6 +114,7 @@ export function createPackBuilder(options: PackBuilderOptions): PackBuilder {
     openFrames: new Map(),
     unfinished: new Set(),
     storing: createSemaphore(PACKS_IN_FLIGHT_MAX),
+    buffers: [],
     current: undefined,
     failure: null,
   };
@@ -189,7 +194,7 @@ function openPack(state: BuilderState): OpenPack {
     id: randomBytes(PACK_ID_BYTES),
     frames: [],
     digestsOfFrames: [],
-    parts: [],
+    buffer: state.buffers.pop() ?? allocatePackBuffer(state),
     keys: [],
     storedLength: PACK_HEADER_BYTES,
     framesUnderWay: 0,
@@ -199,6 +204,14 @@ function openPack(state: BuilderState): OpenPack {
   state.current = pack;
   state.unfinished.add(pack);
   return pack;
+}
+
+/** A pack is closed once it is large enough; what is being compressed then comes on top. */
+function allocatePackBuffer({ layout, pool }: BuilderState): Buffer {
+  const frameMax = layout.frameSizeBytes + FRAME_OVERHEAD_BYTES;
+  return Buffer.allocUnsafeSlow(
+    PACK_HEADER_BYTES + layout.packSizeBytes + (pool.frameSlotCount + 1) * frameMax,
+  );
 }
 
 function closePack(state: BuilderState, pack: OpenPack): void {
@@ -231,10 +244,11 @@ async function encodeFrame(state: BuilderState, frame: OpenFrame): Promise<void>
     const { storedLength, encoding } = await pool.encode({
       places,
       plainLength: frame.length,
-      packId: pack.id,
+      packIdHex: digestHex(pack.id),
       frameNumber,
     });
-    pack.parts.push(new Uint8Array(pool.arena, places.stored, storedLength).slice());
+    const stored = new Uint8Array(pool.arena, places.stored, storedLength);
+    pack.buffer.set(stored, pack.storedLength);
     pack.frames[frameNumber] = {
       offset: pack.storedLength,
       storedLength,
@@ -273,7 +287,9 @@ async function storePack(state: BuilderState, pack: OpenPack): Promise<void> {
   const keys = { packId: pack.id, packsKey: state.packsKey };
   const end = encodePackEnd(contents, keys, pack.storedLength);
   const sizeBytes = pack.storedLength + end.length;
-  await state.storage.put(packName(pack.id), [encodePackHeader(keys), ...pack.parts, end]);
+  pack.buffer.set(encodePackHeader(keys));
+  const frames = pack.buffer.subarray(0, pack.storedLength);
+  await state.storage.put(packName(pack.id), [frames, end]);
   state.index.addPack({ id: pack.id, sizeBytes, contents });
   finishPack(state, pack);
 }
@@ -283,6 +299,7 @@ function finishPack(state: BuilderState, pack: OpenPack): void {
     state.pending.delete(key);
     state.pendingNodes.delete(key);
   }
+  state.buffers.push(pack.buffer);
   state.unfinished.delete(pack);
   pack.done.resolve();
 }

@@ -47,7 +47,7 @@ export function createWorkbench(defaults: Partial<CreateOptions> = {}): Workbenc
     indexPath: freshIndexPath(),
     key: { kind: 'key-file', path: path.join(folder, 'key') },
     encrypted: true,
-    threads: 1,
+    threads: 0,
     layout: SMALL_LAYOUT,
     ...defaults,
     ...options,
