@@ -49,6 +49,8 @@ export async function createServer(options: {
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 128 },
+    // For what fails before there is a route, such as an address that is not UTF-8.
+    frameworkErrors: (error, request, reply) => sendProblem(environment, error, { request, reply }),
   });
   const metrics = createMetrics();
   const feed = createEventFeed(environment);
@@ -153,24 +155,28 @@ function createIdentifier(
 }
 
 function answerErrors(app: FastifyInstance, environment: Environment): void {
-  const answer = async (
-    error: unknown,
-    request: FastifyRequest,
-    reply: FastifyReply,
-  ): Promise<FastifyReply> => {
-    const problem = toProblem(error, {
-      path: pathOf(request),
-      requestId: request.id,
-      logger: environment.logger,
-    });
-    reply.status(problem.status).header('cache-control', 'no-store').type(PROBLEM_MEDIA_TYPE);
-    return await reply.send(JSON.stringify(problem));
-  };
-  app.setErrorHandler(answer);
+  app.setErrorHandler(
+    async (error, request, reply) => await sendProblem(environment, error, { request, reply }),
+  );
   app.setNotFoundHandler(async (request, reply) => {
     const message = `There is no ${request.method} ${pathOf(request)}. /api/v1/openapi.json lists what there is.`;
-    return await answer(new OperationError('not_found', message), request, reply);
+    const error = new OperationError('not_found', message);
+    return await sendProblem(environment, error, { request, reply });
   });
+}
+
+function sendProblem(
+  environment: Environment,
+  error: unknown,
+  { request, reply }: { request: FastifyRequest; reply: FastifyReply },
+): FastifyReply {
+  const problem = toProblem(error, {
+    path: pathOf(request),
+    requestId: request.id,
+    logger: environment.logger,
+  });
+  reply.status(problem.status).header('cache-control', 'no-store').type(PROBLEM_MEDIA_TYPE);
+  return reply.send(JSON.stringify(problem));
 }
 
 /** Queries may hold names that are not for logs. */

@@ -65,13 +65,20 @@ function namedSchemas(): JsonObject {
   const registry = z.registry<{ id: string }>();
   for (const [name, schema] of Object.entries(NAMED)) registry.add(schema, { id: name });
   const { schemas } = z.toJSONSchema(registry, {
-    uri: (id) => `#/components/schemas/${id}`,
+    uri: (id) => (id === SHARED ? '' : `#/components/schemas/${id}`),
     ...SCHEMA_OPTIONS,
   });
+  // zod gathers what several schemas use in one more schema; OpenAPI wants each under its own name.
+  const { [SHARED]: shared, ...named } = schemas;
+  const all = { ...named, ...shared?.$defs };
+  const text = JSON.stringify(all).replaceAll('"#/$defs/', '"#/components/schemas/');
+  const parsed = z.record(z.string(), z.record(z.string(), z.unknown())).parse(JSON.parse(text));
   return Object.fromEntries(
-    Object.entries(schemas).map(([name, schema]) => [name, withoutDialect(schema)]),
+    Object.entries(parsed).map(([name, schema]) => [name, withoutDialect(schema)]),
   );
 }
+
+const SHARED = '__shared';
 
 const SCHEMA_OPTIONS = {
   target: 'draft-2020-12',
