@@ -41,8 +41,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     logger,
     version: packageDescription.version,
   };
+  const app = await createServer({ environment });
   try {
-    const app = await createServer({ environment });
     const url = await app.listen(listen);
     let firstToken: string | undefined;
     await firstStart(environment, async (secret) => {
@@ -62,6 +62,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       },
     };
   } catch (error) {
+    await app.close();
     await catalog.close();
     throw error;
   }
