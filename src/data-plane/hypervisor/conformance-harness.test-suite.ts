@@ -167,6 +167,14 @@ export function collectMemory(): CollectedMemory {
   };
 }
 
+const sources = new Set<{ close(): Promise<void> }>();
+
+/** What a failed test left open would keep the test process alive. */
+export async function closeSources(): Promise<void> {
+  for (const source of sources) await source.close();
+  sources.clear();
+}
+
 /** Serves content as the repository would during a restore. */
 export async function serveContent(
   harness: ConformanceHarness,
@@ -183,9 +191,13 @@ export async function serveContent(
       },
     },
   });
+  sources.add(server);
   return {
     endpoint: (exportName) => ({ socketPath, exportName }),
-    close: async () => await server.close(),
+    async close() {
+      sources.delete(server);
+      await server.close();
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 import { after, afterEach, before, describe } from 'node:test';
-import type { ConformanceHarness } from './conformance-harness.test-suite.ts';
+import { closeSources, type ConformanceHarness } from './conformance-harness.test-suite.ts';
 import { testCaptures } from './conformance-capture.test-suite.ts';
 import { testInventory } from './conformance-inventory.test-suite.ts';
 import { testMemory } from './conformance-memory.test-suite.ts';
@@ -17,7 +17,10 @@ export function describeHypervisorConformance(
     before(async () => {
       harness = await createHarness();
     });
-    afterEach(async () => await harness?.removeVms());
+    afterEach(async () => {
+      await closeSources();
+      await harness?.removeVms();
+    });
     after(async () => await harness?.destroy());
     const get = (): ConformanceHarness => {
       if (!harness) throw new Error('the harness could not be made');

@@ -45,6 +45,7 @@ import {
   listAllDomains,
   startDomain,
   undefineDomain,
+  type DomainState,
 } from './rpc/domain-calls.ts';
 import {
   listCheckpoints,
@@ -115,6 +116,7 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
       return await writeStaged(planned, request, await readEmulatorOwner(libvirt), signal);
     },
     async commitRestore(staged, signal) {
+      await refuseWhileActive(libvirt, staged.vmId);
       await commitStaged(
         staged,
         async () => await redefine(libvirt, staged, staged.newXml),
@@ -141,11 +143,10 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
       );
     },
     async startVm(vmId, { paused }, signal) {
+      const domain = await lookup(vmId);
+      if (isActiveState((await getDomainState(libvirt, domain)).state)) return;
       const flags = paused ? CREATE_FLAG.paused : 0;
-      await startDomain(libvirt, await lookup(vmId), flags, {
-        timeoutMs: START_TIMEOUT_MS,
-        signal,
-      });
+      await startDomain(libvirt, domain, flags, { timeoutMs: START_TIMEOUT_MS, signal });
     },
     stopVm: async (vmId, signal) => await stopVm(libvirt, await lookup(vmId), signal),
     removeVm: async (vmId) => await removeVm(libvirt, vmId),
@@ -213,6 +214,12 @@ async function beginCapture(
   const libvirt = connections.capture;
   const domain = await lookupVm(libvirt, request.vmId);
   const vm = await describeVm(libvirt, domain, signal);
+  if (vm.jobActive) {
+    throw new OperationError(
+      'in_use',
+      `Another job of ${vm.name} is running, such as a capture or a migration; try again when it is done.`,
+    );
+  }
   const invalidation = new AbortController();
   // Events of the capture's own pause are expected; only an end or a start of the VM matters.
   const fatalEvents = vm.state === 'off' ? ['started', 'undefined'] : ['stopped', 'crashed'];
@@ -243,6 +250,23 @@ async function beginCapture(
   } catch (error) {
     await watch.close();
     throw error;
+  }
+}
+
+const isActiveState = (state: DomainState): boolean => state !== 'shut_off' && state !== 'crashed';
+
+/** Images must not be moved away under a running guest. */
+async function refuseWhileActive(libvirt: ReconnectingLibvirt, vmId: string): Promise<void> {
+  try {
+    const domain = await lookupVm(libvirt, vmId);
+    if (!isActiveState((await getDomainState(libvirt, domain)).state)) return;
+    throw new OperationError(
+      'wrong_state',
+      `${domain.name} must be off while its disks are replaced.`,
+    );
+  } catch (error) {
+    // A new VM is not there yet.
+    if (!(error instanceof OperationError) || error.code !== 'not_found') throw error;
   }
 }
 

@@ -104,8 +104,12 @@ export async function beginLiveCapture(
       : await takeDisksOnly(input, prepared);
     return createSession(input, prepared, taken, configuration);
   } catch (error) {
-    await memory?.close();
-    if (input.vm.state === 'running') await letGuestGoOn(domain, logger);
+    try {
+      // First of all: closing the memory stream takes what is left of it, and that takes time.
+      if (input.vm.state === 'running') await letGuestGoOn(domain, logger);
+    } finally {
+      await memory?.close();
+    }
     await cleanUp(input, prepared, { keepCheckpoint: false, memory: null });
     throw error;
   }

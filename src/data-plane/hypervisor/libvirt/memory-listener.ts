@@ -6,6 +6,9 @@ import type { MemorySink } from '../driver.ts';
 /** The header and the block list that QEMU sends before any page stay well below this. */
 const SETUP_BYTES_MAX = 64 * 1024;
 
+/** QEMU sends what is left of a large memory within this time, or it is stuck already. */
+const DRAIN_TIMEOUT_MS = 10 * 60_000;
+
 export interface MemoryListener {
   readonly uri: string;
   /** Resolves when pages flow, which in background mode proves that the memory is write-protected. */
@@ -40,7 +43,6 @@ export async function listenForMemory(options: {
     sink.fail(error);
     flowing.reject(error);
     ended.reject(error);
-    stream?.destroy();
   };
 
   const server = createServer((socket) => {
@@ -50,6 +52,7 @@ export async function listenForMemory(options: {
     }
     stream = socket;
     socket.on('data', (bytes: Buffer) => {
+      if (isDone) return;
       try {
         sink.write(bytes);
       } catch (error) {
@@ -86,11 +89,23 @@ export async function listenForMemory(options: {
     ended: ended.promise,
     async close() {
       fail(streamBroke());
-      stream?.destroy();
+      if (stream) await drain(stream);
       await new Promise<void>((resolve) => server.close(() => resolve()));
       await rm(socketPath, { force: true });
     },
   };
+}
+
+/**
+ * Takes the rest of the stream without keeping it. QEMU hangs for good when the stream of a
+ * background snapshot breaks while a thread that holds its main lock waits for a page.
+ */
+async function drain(stream: Socket): Promise<void> {
+  if (stream.readableEnded || stream.destroyed) return;
+  const gone = new Promise<void>((resolve) => stream.once('close', () => resolve()));
+  const timer = setTimeout(() => stream.destroy(), DRAIN_TIMEOUT_MS);
+  await gone;
+  clearTimeout(timer);
 }
 
 const streamBroke = (): OperationError =>

@@ -2,6 +2,7 @@ import { chown, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { OperationError } from '../../../shared/errors.ts';
 import type { DiskPlacement, NbdEndpoint, RestoreRequest, StagedRestore } from '../driver.ts';
+import { hasErrorCode } from './file-errors.ts';
 import { runProgram } from './run-program.ts';
 import {
   copyOwnership,
@@ -35,7 +36,14 @@ export async function writeImage(
   signal?: AbortSignal,
 ): Promise<void> {
   // Made here for its mode: qemu-img would let everybody read the disk while it is written.
-  await (await open(targetPath, 'wx', 0o600)).close();
+  try {
+    await (await open(targetPath, 'wx', 0o600)).close();
+  } catch (error) {
+    if (!hasErrorCode(error, 'EEXIST')) throw error;
+    throw new OperationError('name_taken', `${targetPath} exists already; choose another name.`, {
+      cause: error,
+    });
+  }
   await runProgram(
     'qemu-img',
     ['convert', '-f', 'raw', '-O', disk.format, '-W', '-m', '8', nbdUri(disk.source), targetPath],
