@@ -5,7 +5,8 @@ import { test } from 'node:test';
 
 const root = path.resolve(import.meta.dirname, '..');
 const sourceRoot = path.join(root, 'src');
-const IMPORT_PATTERN = /(?:from|import)\s*\(?\s*'(\.[^']+)'/g;
+// Data such as package.json belongs to no layer.
+const IMPORT_PATTERN = /(?:from|import)\s*\(?\s*'(\.[^']+\.tsx?)'/g;
 
 interface ModuleRule {
   readonly name: string;
@@ -74,6 +75,7 @@ const files = readdirSync(sourceRoot, { recursive: true, encoding: 'utf8' }).fil
     /\.tsx?$/.test(file) &&
     !file.endsWith('.test.ts') &&
     !file.endsWith('.test-suite.ts') &&
+    !file.endsWith('.test-support.ts') &&
     !file.includes('node_modules'),
 );
 
