@@ -50,7 +50,9 @@ export async function createServer(options: {
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 128 },
     // For what fails before there is a route, such as an address that is not UTF-8.
-    frameworkErrors: (error, request, reply) => sendProblem(environment, error, { request, reply }),
+    frameworkErrors: (error, request, reply) => {
+      void sendProblem(environment, error, { request, reply });
+    },
   });
   const metrics = createMetrics();
   const feed = createEventFeed(environment);
