@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { arch } from 'node:process';
 import path from 'node:path';
 import { buildArchive, type ArchiveEntry } from './guest/cpio.ts';
@@ -22,6 +22,8 @@ export const KERNEL_ARGUMENTS =
 
 const DEFAULT_CACHE = '/var/cache/komadori-guests';
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_console', 'ext4', 'efivarfs', 'tpm_crb'];
+const BUILDING_PREFIX = 'building-';
+const ABANDONED_AFTER_MS = 60 * 60_000;
 const SOURCES = [
   'guest.ts',
   'guest/init.sh',
@@ -46,7 +48,8 @@ export async function ensureGuest(): Promise<GuestFiles> {
   requireRoot(`build the guest in ${cache}`);
   say(`building a small guest in ${cache}`);
   await mkdir(cache, { recursive: true });
-  const work = await mkdtemp(path.join(cache, 'building-'));
+  await removeAbandoned(cache);
+  const work = await mkdtemp(path.join(cache, BUILDING_PREFIX));
   try {
     await buildGuest(work);
     await publish(work, files.folder);
@@ -139,6 +142,16 @@ function listFolders(entries: readonly ArchiveEntry[]): ArchiveEntry[] {
   return [...folders]
     .sort()
     .map((name) => ({ path: name, kind: 'folder', content: Buffer.alloc(0) }));
+}
+
+/** Takes away what builds that were killed left behind; one that still runs is younger than this. */
+async function removeAbandoned(cache: string): Promise<void> {
+  for (const name of readdirSync(cache).filter((entry) => entry.startsWith(BUILDING_PREFIX))) {
+    const folder = path.join(cache, name);
+    if ((await stat(folder)).mtimeMs < Date.now() - ABANDONED_AFTER_MS) {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
 }
 
 /** Puts the finished folder in place; another process may have been faster with the same one. */

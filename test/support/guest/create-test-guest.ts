@@ -47,7 +47,7 @@ export interface TestGuest {
   destroy(): Promise<void>;
 }
 
-const READY_TIMEOUT_MS = 90_000;
+const READY_TIMEOUT_MS = 180_000;
 const QEMU_USERS = ['libvirt-qemu', 'qemu'];
 
 let environment: Promise<Environment> | undefined;
