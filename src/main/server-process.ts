@@ -1,7 +1,12 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { describeThrown } from '../shared/errors.ts';
 import { endOfProcess, reportReady, settingsFromParent, untilAborted } from './child-process.ts';
 import { createPinoLogger } from './pino-logger.ts';
 import { startServer } from './server.ts';
+
+/** Where `npm run build` puts it. */
+const DASHBOARD_FOLDER = path.resolve(import.meta.dirname, '../../dist/dashboard');
 
 async function run(): Promise<void> {
   const settings = settingsFromParent();
@@ -11,6 +16,7 @@ async function run(): Promise<void> {
     listen: settings.listen,
     logger: createPinoLogger({ name: 'server', level: settings.logLevel }),
     firstTokenFile: settings.adminTokenPath,
+    ...(existsSync(DASHBOARD_FOLDER) && { dashboardFolder: DASHBOARD_FOLDER }),
   });
   reportReady({ url: server.url });
   await untilAborted(end);

@@ -20,6 +20,8 @@ export interface ServerOptions {
   readonly clock?: Clock;
   /** On the first start the administrator's token is written here, for its owner only. */
   readonly firstTokenFile?: string;
+  /** The built dashboard; without it only the API is served. */
+  readonly dashboardFolder?: string;
 }
 
 export interface RunningServer {
@@ -41,7 +43,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     logger,
     version: packageDescription.version,
   };
-  const app = await createServer({ environment });
+  const { dashboardFolder } = options;
+  const app = await createServer({
+    environment,
+    ...(dashboardFolder !== undefined && { dashboardFolder }),
+  });
   try {
     const url = await app.listen(listen);
     let firstToken: string | undefined;

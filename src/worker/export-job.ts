@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { snapshotExportInputSchema } from '../contract/snapshot-inputs.ts';
 import type { JobDefinition } from '../control-plane/jobs/job-definition.ts';
+import { countDataBytes, diskParts, memoryParts } from '../data-plane/engine/bundle-exports.ts';
 import { OperationError } from '../shared/errors.ts';
 import type { WorkerEnvironment } from './environment.ts';
 import { planExport, publishExport, removePartialExport, writeExport } from './export-run.ts';
@@ -37,9 +38,10 @@ export function createExportJob(environment: WorkerEnvironment): JobDefinition<P
           const wish = { exportId: context.jobId, ...context.parameters };
           const place = await planExport(environment, manifest, wish);
           await context.save({ place });
-          const diskBytes = manifest.disks.reduce((sum, disk) => sum + disk.sizeBytes, 0);
-          const totalBytes =
-            diskBytes + (wish.includeMemory && manifest.memory ? manifest.vm.memoryBytes : 0);
+          const totalBytes = await countDataBytes(repository, [
+            ...diskParts(manifest.disks),
+            ...(wish.includeMemory ? memoryParts(manifest.memory) : []),
+          ]);
           let doneBytes = 0;
           const onBytes = (lengthBytes: number): void => {
             doneBytes += lengthBytes;

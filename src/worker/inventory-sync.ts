@@ -140,7 +140,9 @@ async function reportAllVms(environment: WorkerEnvironment): Promise<void> {
   const { driver, catalog, clock, hostId, logger } = environment;
   const vmIds = await driver.listVmIds();
   const at = clock.now().toISOString();
-  await catalog.write(async (tx) => void (await markAbsentVms(tx, { hostId, presentIds: vmIds, at })));
+  await catalog.write(
+    async (tx) => void (await markAbsentVms(tx, { hostId, presentIds: vmIds, at })),
+  );
   const semaphore = createSemaphore(VMS_AT_ONCE);
   await Promise.all(
     vmIds.map(async (vmId) => {

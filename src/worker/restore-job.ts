@@ -1,28 +1,22 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { newVmInputSchema, rollbackInputSchema } from '../contract/snapshot-inputs.ts';
-import { failSnapshot, findSnapshot, insertSnapshot } from '../control-plane/database/snapshots.ts';
 import { setCurrentSnapshot } from '../control-plane/database/vms.ts';
 import type { JobContext, JobDefinition } from '../control-plane/jobs/job-definition.ts';
-import { findRequest } from '../control-plane/database/requests.ts';
 import type { Manifest } from '../data-plane/chunk-repository/manifest.ts';
-import { serveBundleDisks } from '../data-plane/engine/bundle-exports.ts';
+import {
+  countDataBytes,
+  diskParts,
+  memoryParts,
+  serveBundleDisks,
+} from '../data-plane/engine/bundle-exports.ts';
 import { OperationError } from '../shared/errors.ts';
 import { newId } from '../shared/ids.ts';
-import {
-  activateCaptured,
-  captureDataSchema,
-  commitVm,
-  freezeVm,
-  prepareCapture,
-  releaseCapture,
-  streamVm,
-  undoCapture,
-  type CaptureData,
-} from './capture-steps.ts';
+import { captureDataSchema } from './capture-steps.ts';
 import type { WorkerEnvironment } from './environment.ts';
 import { recordFailure, recordSuccess } from './job-outcomes.ts';
 import { createRestoreRun, type RestoreRun } from './restore-run.ts';
+import { settleSafetySnapshot, takeSafetySnapshot } from './safety-snapshot.ts';
 import { stagedRestoreSchema } from './staged-restore.ts';
 
 const parametersSchema = z.discriminatedUnion('mode', [
@@ -134,7 +128,7 @@ function checkStep(environment: WorkerEnvironment, live: Map<string, LiveRestore
       });
       live.set(context.jobId, { run, manifest });
       if (!resumesMemory(context, manifest)) return;
-      const totalBytes = manifest.vm.memoryBytes;
+      const totalBytes = await countDataBytes(repository, memoryParts(manifest.memory));
       let doneBytes = 0;
       await run.checkMemory((lengthBytes) => {
         doneBytes += lengthBytes;
@@ -169,7 +163,7 @@ function stageStep(
     name: 'stage',
     async run(context) {
       const { run, manifest } = requireLive(context, live);
-      const totalBytes = manifest.disks.reduce((sum, disk) => sum + disk.sizeBytes, 0);
+      const totalBytes = await countDataBytes(environment.repository, diskParts(manifest.disks));
       let doneBytes = 0;
       const staged = await run.stage(
         {
@@ -201,88 +195,18 @@ function safetyStep(environment: WorkerEnvironment): Step {
         parameters.mode === 'rollback' &&
         (parameters.safetySnapshot || (data.staged?.inPlace.length ?? 0) > 0);
       if (!needsOne || !data.vmId || job.snapshotId === null) return;
-      await captureSafety(environment, context, data.vmId);
+      await takeSafetySnapshot(
+        environment,
+        { ...context, saveSafety: async (safety) => await context.save({ safety }) },
+        data.vmId,
+      );
     },
     async undo(context) {
       const { safety } = context.data;
-      // A complete safety snapshot stays: it is a snapshot like any other.
-      if (!safety || safety.facts) return;
-      await undoCapture(environment, context, { run: undefined, data: safety });
-      await context.write(async (tx) => {
-        const failure = {
-          code: 'interrupted' as const,
-          message: 'The rollback that needed it was undone.',
-        };
-        await failSnapshot(tx, {
-          id: safety.snapshotId,
-          failure,
-          at: environment.clock.now().toISOString(),
-        });
-      });
+      if (safety) await settleSafetySnapshot(environment, context, safety);
     },
   };
 }
-
-async function captureSafety(
-  environment: WorkerEnvironment,
-  context: Context,
-  vmId: string,
-): Promise<void> {
-  const { catalog, clock, hostId } = environment;
-  const now = clock.now();
-  const snapshotId = newId(now.getTime());
-  const request = await findRequest(catalog.read, context.job.requestId);
-  const target = context.job.snapshotId
-    ? await findSnapshot(catalog.read, context.job.snapshotId)
-    : undefined;
-  if (!request || !target)
-    throw new OperationError('not_found', 'The snapshot is not in the catalog any more.');
-  const wish = {
-    kind: target.kind,
-    quiesce: 'prefer' as const,
-    skipDisks: skippedTargets(target),
-    vmId,
-    snapshotId,
-    captureId: snapshotId,
-  };
-  const prepared = await prepareCapture(environment, wish, context.signal);
-  await context.save({ safety: prepared });
-  await context.write(async (tx) => {
-    await insertSnapshot(tx, {
-      id: snapshotId,
-      vmId,
-      vmName: target.vmName,
-      hostId,
-      name: `before-rollback_${formatStamp(now)}`,
-      description: `Taken before rolling back to ${target.name}.`,
-      kind: prepared.kind,
-      labels: {},
-      expiresAt: null,
-      createdBy: request.requestedBy,
-      requestId: request.id,
-      at: now.toISOString(),
-    });
-  });
-  const run = await freezeVm(environment, prepared, context.signal);
-  let data: CaptureData = prepared;
-  try {
-    await streamVm(environment, context, { run, data, phase: 'safety snapshot' });
-    data = { ...prepared, facts: await commitVm(environment, run, prepared) };
-    await context.save({ safety: data });
-    await context.write(async (tx) => await activateCaptured(tx, data, clock.now().toISOString()));
-  } catch (error) {
-    await run.abandon();
-    throw error;
-  }
-  await releaseCapture(environment, context, { run, data });
-}
-
-const skippedTargets = (snapshot: { skippedDisks: readonly { target: string }[] }): string[] =>
-  snapshot.skippedDisks.map((disk) => disk.target);
-
-/** `20260131-235959`, UTC: sorts, and is valid in names and files. */
-const formatStamp = (time: Date): string =>
-  time.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-');
 
 function stopStep(environment: WorkerEnvironment): Step {
   return {
@@ -355,7 +279,10 @@ function startStep(environment: WorkerEnvironment, live: Map<string, LiveRestore
       const { vmId } = context.data;
       if (!vmId) throw new Error('the VM is known since the check');
       if (resumesMemory(context, manifest)) {
-        const totalBytes = manifest.vm.memoryBytes;
+        const totalBytes = await countDataBytes(
+          environment.repository,
+          memoryParts(manifest.memory),
+        );
         let doneBytes = 0;
         await run.resumeMemory(
           {

@@ -10,6 +10,7 @@ import { checkReady, readFleetNumbers } from '../operations/health.ts';
 import { administrationHandlers } from './administration-handlers.ts';
 import { createCall, type Answer, type Handler } from './call.ts';
 import { createEventStream } from './event-stream.ts';
+import { addDashboard, CONTENT_SECURITY_POLICY, isPageRequest } from './dashboard-files.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createOpenApiDocument } from './openapi.ts';
 import { PROBLEM_MEDIA_TYPE, toProblem } from './problems.ts';
@@ -39,6 +40,8 @@ const RATE_LIMITS: RateLimits = { perTokenAndMinute: 1200, failuresPerAddressAnd
 export async function createServer(options: {
   environment: Environment;
   rateLimits?: RateLimits;
+  /** The built dashboard; without it only the API is served. */
+  dashboardFolder?: string;
 }): Promise<FastifyInstance> {
   const { environment, rateLimits = RATE_LIMITS } = options;
   const app = fastify({
@@ -57,11 +60,13 @@ export async function createServer(options: {
   const metrics = createMetrics();
   const feed = createEventFeed(environment);
   const stream = createEventStream({ environment, feed });
-  await app.register(helmet, { global: true });
+  await app.register(helmet, { global: true, contentSecurityPolicy: CONTENT_SECURITY_POLICY });
   await app.register(rateLimit, { global: false });
   const identify = createIdentifier(app, environment, rateLimits);
 
-  answerErrors(app, environment);
+  const { dashboardFolder } = options;
+  if (dashboardFolder !== undefined) await addDashboard(app, dashboardFolder);
+  answerErrors(app, environment, { servesPages: dashboardFolder !== undefined });
   observe(app, environment, metrics);
   addOpenRoutes(app, environment);
   app.get('/metrics', async (request, reply) => {
@@ -156,11 +161,18 @@ function createIdentifier(
   };
 }
 
-function answerErrors(app: FastifyInstance, environment: Environment): void {
+function answerErrors(
+  app: FastifyInstance,
+  environment: Environment,
+  { servesPages }: { servesPages: boolean },
+): void {
   app.setErrorHandler(
     async (error, request, reply) => await sendProblem(environment, error, { request, reply }),
   );
   app.setNotFoundHandler(async (request, reply) => {
+    if (servesPages && isPageRequest(request)) {
+      return await reply.header('cache-control', 'no-cache').sendFile('index.html');
+    }
     const message = `There is no ${request.method} ${pathOf(request)}. /api/v1/openapi.json lists what there is.`;
     const error = new OperationError('not_found', message);
     return await sendProblem(environment, error, { request, reply });

@@ -1,5 +1,5 @@
 import type { Manifest } from '../chunk-repository/manifest.ts';
-import type { Repository } from '../chunk-repository/repository.ts';
+import type { Repository, TreeRef } from '../chunk-repository/repository.ts';
 import { startNbdServer } from '../nbd/server.ts';
 import { openParts, readBlob } from './blobs.ts';
 import { synthesizeStream } from '../migration-stream/stream-synthesis.ts';
@@ -97,4 +97,31 @@ export async function readConfiguration(
     nvram: await read('nvram'),
     tpmState: await read('tpmState'),
   };
+}
+
+/** Bytes that reading these contents really moves: zeroes are never read. For progress. */
+export async function countDataBytes(
+  repository: Repository,
+  parts: readonly { tree: TreeRef; name: string }[],
+): Promise<number> {
+  let total = 0;
+  for (const { tree, name } of parts) {
+    const extents = await repository.openTree(tree, name).extents(0, tree.lengthBytes);
+    for (const extent of extents) if (!extent.zero) total += extent.lengthBytes;
+  }
+  return total;
+}
+
+export const diskParts = (disks: Manifest['disks']): { tree: TreeRef; name: string }[] =>
+  disks.map((disk) => ({ tree: disk.tree, name: `disk ${disk.target}` }));
+
+export function memoryParts(memory: Manifest['memory']): { tree: TreeRef; name: string }[] {
+  if (!memory) return [];
+  const { content } = memory;
+  if (content.form === 'stream')
+    return content.stream.map((tree) => ({ tree, name: 'memory stream' }));
+  return [
+    ...content.remainder.map((tree) => ({ tree, name: 'memory state' })),
+    ...content.blocks.map((block) => ({ tree: block.tree, name: `memory ${block.name}` })),
+  ];
 }
