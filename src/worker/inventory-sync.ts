@@ -1,5 +1,6 @@
 import type { HostReport } from '../control-plane/database/hosts.ts';
 import { reportHost } from '../control-plane/database/hosts.ts';
+import { listJobs } from '../control-plane/database/jobs.ts';
 import { reportRepository } from '../control-plane/database/repositories.ts';
 import { markAbsentVms, markVmAbsent, reportVm } from '../control-plane/database/vms.ts';
 import { OperationError, describeThrown } from '../shared/errors.ts';
@@ -161,7 +162,12 @@ async function reportOneVm(environment: WorkerEnvironment, vmId: string): Promis
   const { driver, catalog, clock, hostId } = environment;
   const signal = AbortSignal.timeout(DESCRIBE_TIMEOUT_MS);
   try {
-    const description = await driver.describeVm(vmId, signal);
+    const isOursBefore = await hasJobOfOurs(environment, vmId);
+    const seen = await driver.describeVm(vmId, signal);
+    // What waits its turn in our own queue is no reason to refuse a wish, and a look during a
+    // capture is still the last word for a moment after its end.
+    const isOurs = isOursBefore || (await hasJobOfOurs(environment, vmId));
+    const description = { ...seen, jobActive: seen.jobActive && !isOurs };
     const at = clock.now().toISOString();
     await catalog.write(async (tx) => void (await reportVm(tx, { hostId, description, at })));
   } catch (error) {
@@ -169,6 +175,12 @@ async function reportOneVm(environment: WorkerEnvironment, vmId: string): Promis
     const at = clock.now().toISOString();
     await catalog.write(async (tx) => await markVmAbsent(tx, { id: vmId, hostId, at }));
   }
+}
+
+async function hasJobOfOurs(environment: WorkerEnvironment, vmId: string): Promise<boolean> {
+  const { catalog, hostId } = environment;
+  const filter = { vmId, hostId, states: ['running', 'undoing'] as const };
+  return (await listJobs(catalog.read, filter, { limit: 1 })).length > 0;
 }
 
 async function reportHostState(
