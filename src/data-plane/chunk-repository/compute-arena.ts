@@ -14,15 +14,14 @@ export interface ArenaPlan {
 
 const INPUT_BLOCKS_MAX = WRITE_SIZE_MAX_BYTES / BLOCK_SIZE_MIN_BYTES;
 /**
- * Data, then one digest per block, then one byte per block that is 1 for all-zero blocks. Results
- * stand at the number of the block in the slot, so that several writes can share one slot.
+ * Data, then one digest per block (zeroes for all-zero blocks). Results stand at the number of the
+ * block in the slot, so that several writes can share one slot.
  */
-const INPUT_STRIDE_BYTES = roundUp(WRITE_SIZE_MAX_BYTES + INPUT_BLOCKS_MAX * (DIGEST_BYTES + 1));
+const INPUT_STRIDE_BYTES = roundUp(WRITE_SIZE_MAX_BYTES + INPUT_BLOCKS_MAX * DIGEST_BYTES);
 
 export interface InputPlace {
   readonly data: number;
   readonly digests: number;
-  readonly zeroes: number;
 }
 
 export interface FramePlaces {
@@ -33,8 +32,7 @@ export interface FramePlaces {
 
 export function inputPlace(slot: number): InputPlace {
   const data = slot * INPUT_STRIDE_BYTES;
-  const digests = data + WRITE_SIZE_MAX_BYTES;
-  return { data, digests, zeroes: digests + INPUT_BLOCKS_MAX * DIGEST_BYTES };
+  return { data, digests: data + WRITE_SIZE_MAX_BYTES };
 }
 
 /** Which input slot holds a range of the arena, and where in it; null when none does wholly. */

@@ -10,7 +10,6 @@ import type {
 import { StoredDataError } from './damage.ts';
 import { createDigester, DIGEST_BYTES, type Digester, digestFromHex } from './digest.ts';
 import { decodeFrame, encodeFrame } from './frame.ts';
-import { BLOCK_SIZE_MAX_BYTES } from './layout.ts';
 import { parseNodeFrame } from './node-frame.ts';
 
 interface Bench {
@@ -18,8 +17,6 @@ interface Bench {
   readonly arena: Buffer;
   readonly digester: Digester;
 }
-
-const zeroBlock = Buffer.alloc(BLOCK_SIZE_MAX_BYTES);
 
 /** What a computing thread does with the arena; nothing in it is kept between tasks. */
 export function createTaskRunner(setup: ThreadSetup): (task: ComputeTask) => ComputeResult {
@@ -40,16 +37,11 @@ function hashBlocks(
   { arena, digester }: Bench,
   { place, offset, lengthBytes, blockSizeBytes }: HashTask,
 ): ComputeResult {
-  const zeroes = zeroBlock.subarray(0, blockSizeBytes);
   const start = place.data + offset;
   const first = Math.floor(offset / blockSizeBytes);
-  for (let index = 0; index * blockSizeBytes < lengthBytes; index += 1) {
-    const at = start + index * blockSizeBytes;
-    const block = arena.subarray(at, at + blockSizeBytes);
-    const zero = block.equals(zeroes);
-    arena[place.zeroes + first + index] = zero ? 1 : 0;
-    if (!zero) arena.set(digester.chunk(block), place.digests + (first + index) * DIGEST_BYTES);
-  }
+  const count = Math.ceil(lengthBytes / blockSizeBytes);
+  const run = { bytes: arena, start, count, blockSizeBytes };
+  digester.chunks(run, arena, place.digests + first * DIGEST_BYTES);
   return { work: 'hash' };
 }
 
@@ -84,11 +76,9 @@ function decode({ arena, digester, setup }: Bench, task: DecodeTask): ComputeRes
       count += 1;
     }
   } else {
-    for (let at = 0; at < plain.length; at += blockSizeBytes) {
-      const block = plain.subarray(at, at + blockSizeBytes);
-      arena.set(digester.chunk(block), places.digests + count * DIGEST_BYTES);
-      count += 1;
-    }
+    count = Math.ceil(plain.length / blockSizeBytes);
+    const run = { bytes: arena, start: places.plain, count, blockSizeBytes };
+    digester.chunks(run, arena, places.digests);
   }
   return { work: 'decode', chunkCount: count };
 }

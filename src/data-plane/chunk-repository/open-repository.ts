@@ -91,7 +91,7 @@ export async function createRepository(options: CreateOptions): Promise<OpenedRe
     id,
     createdAt: clock.now().toISOString(),
     encrypted,
-    digest: encrypted ? ('hmac-sha256' as const) : ('sha256' as const),
+    digest: encrypted ? ('sha256-prefix' as const) : ('sha256' as const),
     layout: options.layout ?? DEFAULT_LAYOUT,
     publicKey: Buffer.from(publicDer).toString('base64'),
   };

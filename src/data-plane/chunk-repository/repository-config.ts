@@ -51,7 +51,7 @@ const coreSchema = z.strictObject({
   id: z.uuid(),
   createdAt: z.iso.datetime(),
   encrypted: z.boolean(),
-  digest: z.enum(['sha256', 'hmac-sha256']),
+  digest: z.enum(['sha256', 'sha256-prefix']),
   layout: layoutSchema,
   publicKey: z.base64().max(4096),
   /** The private key, sealed under the master key. */

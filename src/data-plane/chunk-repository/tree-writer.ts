@@ -207,10 +207,6 @@ async function hashInSlot(
     place.digests + first * DIGEST_BYTES,
     blockCount * DIGEST_BYTES,
   ).slice();
-  const zeroes = new Uint8Array(pool.arena, place.zeroes + first, blockCount);
-  for (const [index, zero] of zeroes.entries()) {
-    if (zero === 1) digests.fill(0, index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
-  }
   const bytes = new Uint8Array(pool.arena, place.data + offset, lengthBytes);
   return { blockCount, digests, bytes, release: () => undefined };
 }
@@ -221,14 +217,10 @@ async function hashShortPiece(options: TreeWriterOptions, data: Uint8Array): Pro
   const { blockSizeBytes } = shape;
   const wholeBytes = data.length - (data.length % blockSizeBytes);
   const blockCount = wholeBytes / blockSizeBytes + 1;
-  const bytes = new Uint8Array(blockCount * blockSizeBytes);
+  const bytes = Buffer.alloc(blockCount * blockSizeBytes);
   bytes.set(data);
-  const digests = new Uint8Array(blockCount * DIGEST_BYTES);
-  for (let index = 0; index < blockCount; index += 1) {
-    const block = bytes.subarray(index * blockSizeBytes, (index + 1) * blockSizeBytes);
-    if (block.every((byte) => byte === 0)) continue;
-    digests.set(digester.chunk(block), index * DIGEST_BYTES);
-  }
+  const digests = Buffer.alloc(blockCount * DIGEST_BYTES);
+  digester.chunks({ bytes, start: 0, count: blockCount, blockSizeBytes }, digests, 0);
   return { blockCount, digests, bytes, release: () => undefined };
 }
 
