@@ -13,7 +13,7 @@ const absolutePath = z
   .refine((value) => path.isAbsolute(value), 'must be an absolute path');
 
 /** The configuration file; every key may be left out. docs/operations/configuration.md explains each. */
-const configFileSchema = z.strictObject({
+export const configFileSchema = z.strictObject({
   dataFolder: absolutePath.default(DEFAULT_DATA_FOLDER),
   listen: z
     .strictObject({
