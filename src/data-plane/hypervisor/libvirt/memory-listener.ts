@@ -1,7 +1,8 @@
-import { chmod, chown, rm } from 'node:fs/promises';
-import { createServer, type Socket } from 'node:net';
+import path from 'node:path';
 import { OperationError } from '../../../shared/errors.ts';
+import { waitFor } from '../../../shared/waiting.ts';
 import type { MemorySink } from '../driver.ts';
+import { RELAY_EXIT, startMemoryRelay } from './memory-relay.ts';
 
 /** The header and the block list that QEMU sends before any page stay well below this. */
 const SETUP_BYTES_MAX = 64 * 1024;
@@ -19,12 +20,15 @@ export interface MemoryListener {
 }
 
 /**
- * Listens for QEMU's migration stream and hands every byte to the sink at once: this socket is
- * never paused, because QEMU frees a page for the guest only after we took it.
+ * Receives QEMU's migration stream through a relay process and hands every byte to the sink at
+ * once. The stream is never held back, because QEMU frees a page for the guest only after it was
+ * taken; and it is never cut, whatever becomes of this process.
  */
 export async function listenForMemory(options: {
   socketPath: string;
   owner: { uid: number; gid: number };
+  /** Where the relay may spool, on a file system with room. */
+  spoolFolder: string;
   sink: MemorySink;
 }): Promise<MemoryListener> {
   const { socketPath, sink } = options;
@@ -33,7 +37,6 @@ export async function listenForMemory(options: {
   // Both are awaited only on some paths; a rejection that nobody awaits yet is not a crash.
   flowing.promise.catch(() => undefined);
   ended.promise.catch(() => undefined);
-  let stream: Socket | undefined;
   let isDone = false;
   let receivedBytes = 0;
 
@@ -44,44 +47,36 @@ export async function listenForMemory(options: {
     flowing.reject(error);
     ended.reject(error);
   };
-
-  const server = createServer((socket) => {
-    if (stream) {
-      socket.destroy();
+  const { stream, exited } = await startMemoryRelay({
+    emulatorSocketPath: socketPath,
+    workerSocketPath: path.join(path.dirname(socketPath), 'relay.sock'),
+    spoolFolder: options.spoolFolder,
+    ...options.owner,
+  });
+  stream.on('data', (bytes: Buffer) => {
+    if (isDone) return;
+    try {
+      sink.write(bytes);
+    } catch (error) {
+      fail(error instanceof Error ? error : new Error(String(error)));
       return;
     }
-    stream = socket;
-    socket.on('data', (bytes: Buffer) => {
-      if (isDone) return;
-      try {
-        sink.write(bytes);
-      } catch (error) {
-        fail(error instanceof Error ? error : new Error(String(error)));
-        return;
-      }
-      receivedBytes += bytes.length;
-      if (receivedBytes > SETUP_BYTES_MAX) flowing.resolve();
-    });
-    socket.on('end', () => {
-      if (isDone) return;
-      isDone = true;
-      sink.end();
-      ended.resolve();
-    });
-    socket.on('error', fail);
-    socket.on('close', () => fail(streamBroke()));
+    receivedBytes += bytes.length;
+    if (receivedBytes > SETUP_BYTES_MAX) flowing.resolve();
   });
-  server.on('error', fail);
-  await rm(socketPath, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(socketPath, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-  await chmod(socketPath, 0o600);
-  await chown(socketPath, options.owner.uid, options.owner.gid);
+  stream.on('error', fail);
+  const finish = async (): Promise<void> => {
+    // The relay's exit code tells a complete stream from one that broke.
+    if ((await exited) !== RELAY_EXIT.complete) {
+      fail(streamBroke());
+      return;
+    }
+    if (isDone) return;
+    isDone = true;
+    sink.end();
+    ended.resolve();
+  };
+  stream.on('close', () => void finish().catch(fail));
 
   return {
     uri: `unix:${socketPath}`,
@@ -89,23 +84,13 @@ export async function listenForMemory(options: {
     ended: ended.promise,
     async close() {
       fail(streamBroke());
-      if (stream) await drain(stream);
-      await new Promise<void>((resolve) => server.close(() => resolve()));
-      await rm(socketPath, { force: true });
+      stream.destroy();
+      await waitFor(exited, {
+        timeoutMs: DRAIN_TIMEOUT_MS,
+        what: 'Taking the rest of the memory stream',
+      });
     },
   };
-}
-
-/**
- * Takes the rest of the stream without keeping it. QEMU hangs for good when the stream of a
- * background snapshot breaks while a thread that holds its main lock waits for a page.
- */
-async function drain(stream: Socket): Promise<void> {
-  if (stream.readableEnded || stream.destroyed) return;
-  const gone = new Promise<void>((resolve) => stream.once('close', () => resolve()));
-  const timer = setTimeout(() => stream.destroy(), DRAIN_TIMEOUT_MS);
-  await gone;
-  clearTimeout(timer);
 }
 
 const streamBroke = (): OperationError =>
