@@ -14,6 +14,8 @@ const STOP_TIMEOUT_MS = 30_000;
 const RESTARTS_MAX = 5;
 const RESTART_WINDOW_MS = 60_000;
 const RESTART_DELAY_MS = 500;
+/** While it is away no guest may be paused, and one that is waits for it. */
+const GUARD_RESTART_DELAY_MS = 20;
 
 const readySchema = z.object({ ready: z.literal(true), url: z.string().optional() });
 
@@ -30,17 +32,22 @@ interface Part {
 }
 
 /**
- * Runs server and worker as processes of their own, so that moving data never slows the API, and
- * starts again whichever dies. They end when this process ends, however it does.
+ * Runs server, worker and guard as processes of their own, so that moving data never slows the API
+ * and no guest depends on one process alone, and starts again whichever dies. They end when this
+ * process ends, however it does.
  */
 export async function startService(settings: Settings, logger: Logger): Promise<RunningService> {
   const failure = Promise.withResolvers<OperationError>();
   const keep = (name: string): Part =>
     keepRunning({ name, settings, logger, onGivenUp: (error) => failure.resolve(error) });
   // The worker makes folders and repository, the server the catalog; each waits for nothing of the other.
-  const parts = [keep('worker'), keep('server')];
+  const guards = settings.guard && settings.hypervisor.kind === 'libvirt' ? [keep('guard')] : [];
+  const workers = [keep('worker'), keep('server')];
+  const parts = [...guards, ...workers];
   const stop = async (): Promise<void> => {
-    await Promise.all(parts.map(async (part) => await part.stop()));
+    await Promise.all(workers.map(async (part) => await part.stop()));
+    // Last: a worker that does not end in time is killed in the middle of something.
+    await Promise.all(guards.map(async (part) => await part.stop()));
   };
   try {
     const answers = await Promise.race([
@@ -107,7 +114,7 @@ function keepRunning(options: {
       return;
     }
     logger.warn({ name, how }, 'a process ended and is started again');
-    setTimeout(start, RESTART_DELAY_MS);
+    setTimeout(start, name === 'guard' ? GUARD_RESTART_DELAY_MS : RESTART_DELAY_MS);
   };
 
   start();

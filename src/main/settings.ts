@@ -48,6 +48,8 @@ export const configFileSchema = z.strictObject({
     .int()
     .min(0)
     .default(512 * MIB),
+  /** False captures without the process that lets a guest go when the worker dies: for tests only. */
+  guard: z.boolean().default(true),
   freezeDeadlineMs: z.int().min(100).max(600_000).default(10_000),
   jobsAtOnce: z.int().min(1).max(64).default(2),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
@@ -61,6 +63,7 @@ export const settingsSchema = configFileSchema.extend({
   indexPath: absolutePath,
   adminTokenPath: absolutePath,
   hostIdPath: absolutePath,
+  guardSocketPath: absolutePath,
   runtimeFolder: absolutePath,
   scratchFolder: absolutePath,
   simulationFolder: absolutePath,
@@ -109,6 +112,7 @@ function resolveSettings(config: ConfigFile): Settings {
     indexPath: inData('chunk-index.sqlite'),
     adminTokenPath: inData('admin-token'),
     hostIdPath: inData('host-id'),
+    guardSocketPath: inData('guard.sock'),
     runtimeFolder: inData('run'),
     scratchFolder: config.scratchFolder ?? inData('scratch'),
     simulationFolder: inData('simulation'),

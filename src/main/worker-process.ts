@@ -1,7 +1,9 @@
 import { openCatalog } from '../control-plane/database/catalog.ts';
+import { withoutGuard } from '../data-plane/hypervisor/freeze-guard.ts';
 import { createLibvirtDriver } from '../data-plane/hypervisor/libvirt/libvirt-driver.ts';
 import { createSimulatedDriver } from '../data-plane/hypervisor/simulated/simulated-driver.ts';
 import type { HypervisorDriver } from '../data-plane/hypervisor/driver.ts';
+import { createGuardClient } from '../guard/guard-client.ts';
 import { systemClock } from '../shared/clock.ts';
 import { describeThrown } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
@@ -26,6 +28,9 @@ async function openDriver(settings: Settings, logger: Logger): Promise<Hyperviso
     return driver;
   }
   return createLibvirtDriver({
+    freezeGuard: settings.guard
+      ? createGuardClient({ socketPath: settings.guardSocketPath, logger })
+      : withoutGuard,
     clock: systemClock,
     logger,
     ...(hypervisor.socketPath === undefined ? {} : { socketPath: hypervisor.socketPath }),

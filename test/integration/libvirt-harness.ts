@@ -14,6 +14,7 @@ import type {
   TestVm,
 } from '../../src/data-plane/hypervisor/conformance-harness.test-suite.ts';
 import { captureFolderFor } from '../../src/data-plane/hypervisor/libvirt/capture-folder.ts';
+import { withoutGuard } from '../../src/data-plane/hypervisor/freeze-guard.ts';
 import { createLibvirtDriver } from '../../src/data-plane/hypervisor/libvirt/libvirt-driver.ts';
 
 const execute = promisify(execFile);
@@ -102,8 +103,16 @@ async function powerState(vmId: string): Promise<'running' | 'paused' | 'off' | 
 const lines = (text: string): string[] => text.split('\n').filter((line) => line.trim() !== '');
 
 export async function createLibvirtHarness(): Promise<ConformanceHarness> {
-  const driver = createLibvirtDriver({ clock: systemClock, logger: silentLogger });
-  const otherDriver = createLibvirtDriver({ clock: systemClock, logger: silentLogger });
+  const driver = createLibvirtDriver({
+    clock: systemClock,
+    logger: silentLogger,
+    freezeGuard: withoutGuard,
+  });
+  const otherDriver = createLibvirtDriver({
+    clock: systemClock,
+    logger: silentLogger,
+    freezeGuard: withoutGuard,
+  });
   const folder = await mkdtemp(path.join(IMAGES, 'kmd-test-'));
   await chmod(folder, 0o755);
   await mkdir(path.join(folder, 'scratch'), { mode: 0o755 });

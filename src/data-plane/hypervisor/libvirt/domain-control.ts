@@ -9,6 +9,12 @@ export interface MonitorEvent {
   readonly details: string;
 }
 
+export interface MonitorWatch {
+  /** Resolves when no more events can come, because the connection is gone. */
+  readonly lost: Promise<void>;
+  stop(): Promise<void>;
+}
+
 /** What a capture does to one running domain: narrow, so that failures can be played in tests. */
 export interface DomainControl {
   readonly monitor: MonitorCommand;
@@ -18,11 +24,16 @@ export interface DomainControl {
   resume(): Promise<void>;
   readXml(kind: 'live' | 'persistent' | 'memory'): Promise<string>;
   beginBackup(options: { backupXml: string; checkpointXml: string | null }): Promise<void>;
-  /** Ends the backup job; no error when there is none. */
-  abortBackup(): Promise<void>;
+  /** Ends the backup job that serves this socket; no error when there is none, or it is another's. */
+  endBackup(nbdSocketPath: string): Promise<void>;
+  /** Whether the guest stands still because somebody asked libvirt for that. */
+  isPauseAsked(): Promise<boolean>;
+  /** Whether the agent answers now, as an error when it does not. */
+  pingAgent(): Promise<void>;
   /** No error when it is gone already. */
   dropCheckpoint(name: string): Promise<void>;
-  freezeFileSystems(timeoutMs: number): Promise<void>;
+  /** Resolves or rejects when the agent is done with it: the caller has a shorter limit. */
+  freezeFileSystems(): Promise<void>;
   thawFileSystems(timeoutMs: number): Promise<void>;
-  watchMonitor(listener: (event: MonitorEvent) => void): Promise<{ stop(): Promise<void> }>;
+  watchMonitor(listener: (event: MonitorEvent) => void): Promise<MonitorWatch>;
 }

@@ -1,20 +1,23 @@
 import { z } from 'zod';
 import type { Clock } from '../../../shared/clock.ts';
-import { OperationError, describeThrown } from '../../../shared/errors.ts';
+import { OperationError } from '../../../shared/errors.ts';
 import type { Logger } from '../../../shared/logger.ts';
-import { waitFor } from '../../../shared/waiting.ts';
+import { throwIfAborted, waitFor } from '../../../shared/waiting.ts';
 import type { PausePhase } from '../driver.ts';
+import type { CaptureHold } from './capture-hold.ts';
 import type { DomainControl, MonitorEvent } from './domain-control.ts';
 import type { MemoryListener } from './memory-listener.ts';
-import { cancelMigration, queryIsRunning, queryMigration, startMigration } from './qmp.ts';
+import { queryMigration, queryRunState, startMigration } from './qmp.ts';
 
 export interface FreezeWork {
   readonly domain: DomainControl;
+  readonly hold: CaptureHold;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly deadlineMs: number;
+  readonly signal?: AbortSignal | undefined;
   /** Runs inside the pause: the instant of all disks. */
-  readonly beginBackup: () => Promise<void>;
+  readonly beginBackup: (giveUp: AbortSignal) => Promise<void>;
   /** Runs inside the pause: copies NVRAM and TPM state. */
   readonly copyStateFiles: () => Promise<void>;
 }
@@ -30,6 +33,10 @@ export interface PauseWatch {
   readonly resumed: Promise<void>;
   readonly migrationEnded: Promise<void>;
   readonly stopped: Promise<void>;
+  /** Resolves when no more events can come. */
+  readonly lost: Promise<void>;
+  /** True when the guest went on before its memory stream began. */
+  resumedTooEarly(): boolean;
   /** Between QEMU's own time stamps of STOP and RESUME; null before both are seen. */
   pauseMs(): number | null;
   stop(): Promise<void>;
@@ -43,18 +50,19 @@ export async function watchPause(domain: DomainControl): Promise<PauseWatch> {
   const migrationEnded = Promise.withResolvers<void>();
   let stoppedAtMs: number | null = null;
   let resumedAtMs: number | null = null;
+  let streamBegan = false;
+  let resumedTooEarly = false;
   const onEvent = (event: MonitorEvent): void => {
     if (event.name === 'STOP') {
-      stoppedAtMs = event.atMs;
+      stoppedAtMs ??= event.atMs;
       stopped.resolve();
     } else if (event.name === 'RESUME') {
-      resumedAtMs = event.atMs;
+      resumedTooEarly ||= !streamBegan;
+      resumedAtMs ??= event.atMs;
       resumed.resolve();
     } else if (event.name === 'MIGRATION') {
-      const data = migrationEventSchema.safeParse(JSON.parse(event.details || '{}'));
-      if (data.success && ['completed', 'failed', 'cancelled'].includes(data.data.status)) {
-        migrationEnded.resolve();
-      }
+      streamBegan = true;
+      if (isEnd(event.details)) migrationEnded.resolve();
     }
   };
   const watch = await domain.watchMonitor(onEvent);
@@ -62,21 +70,38 @@ export async function watchPause(domain: DomainControl): Promise<PauseWatch> {
     stopped: stopped.promise,
     resumed: resumed.promise,
     migrationEnded: migrationEnded.promise,
+    lost: watch.lost,
+    resumedTooEarly: () => resumedTooEarly,
     pauseMs: () =>
       stoppedAtMs === null || resumedAtMs === null ? null : resumedAtMs - stoppedAtMs,
     stop: async () => await watch.stop(),
   };
 }
 
-/** Measures the named parts of the pause. */
-export function createPhaseTimer(clock: Clock): {
+function isEnd(details: string): boolean {
+  let data: unknown;
+  try {
+    data = JSON.parse(details || '{}');
+  } catch {
+    // An event that makes no sense tells nothing; the limits of the waits remain.
+    return false;
+  }
+  const parsed = migrationEventSchema.safeParse(data);
+  return parsed.success && ['completed', 'failed', 'cancelled'].includes(parsed.data.status);
+}
+
+export interface PhaseTimer {
   readonly phases: PausePhase[];
   run<T>(name: string, work: () => Promise<T>): Promise<T>;
-} {
+}
+
+/** Measures the named parts of the pause; begins no further one once `signal` aborts. */
+export function createPhaseTimer(clock: Clock, signal?: AbortSignal): PhaseTimer {
   const phases: PausePhase[] = [];
   return {
     phases,
     async run(name, work) {
+      throwIfAborted(signal);
       const startedMs = clock.monotonicMs();
       try {
         return await work();
@@ -88,6 +113,36 @@ export function createPhaseTimer(clock: Clock): {
 }
 
 /**
+ * Waits for what happens inside the pause. When that takes too long no further step of it begins;
+ * a call already made may still happen, which is why the caller lets the guest go after it.
+ */
+export async function limitPause(
+  deadlineMs: number,
+  inPause: (giveUp: AbortSignal) => Promise<void>,
+  lost?: Promise<void>,
+): Promise<void> {
+  const giveUp = new AbortController();
+  const ways = [inPause(giveUp.signal)];
+  if (lost) ways.push(lost.then(failAsLost));
+  try {
+    await waitFor(Promise.race(ways), {
+      timeoutMs: deadlineMs,
+      what: 'The capture inside the pause',
+    });
+  } catch (error) {
+    giveUp.abort(error);
+    throw error;
+  }
+}
+
+const failAsLost = (): never => {
+  throw new OperationError(
+    'hypervisor_unreachable',
+    'The connection to libvirt was lost in the middle of the capture; take the snapshot again.',
+  );
+};
+
+/**
  * Background snapshot: the guest stands still only until its memory is write-protected.
  * QEMU 7.2 and 8 resume the guest themselves; from 9 on we must, and only once pages flow.
  */
@@ -96,34 +151,53 @@ export async function freezeForBackgroundSnapshot(
   memory: MemoryListener,
   watch: PauseWatch,
 ): Promise<FreezeResult> {
-  const { domain, clock, deadlineMs } = work;
-  const timer = createPhaseTimer(clock);
+  const { domain, clock, hold, deadlineMs } = work;
+  await hold.take('suspended', deadlineMs);
   const startedMs = clock.monotonicMs();
-  await timer.run('suspend', async () => await domain.suspend());
-  const capturedAt = clock.now();
-  const inPause = (async (): Promise<void> => {
+  let capturedAt = clock.now();
+  let phases: readonly PausePhase[] = [];
+  const inPause = async (giveUp: AbortSignal): Promise<void> => {
+    const timer = createPhaseTimer(clock, giveUp);
+    ({ phases } = timer);
+    await timer.run('suspend', async () => await domain.suspend());
+    capturedAt = clock.now();
     const stateFiles = work.copyStateFiles();
     // A failure of the disks must not leave this one unobserved.
     stateFiles.catch(() => undefined);
-    await timer.run('disks', work.beginBackup);
+    await timer.run('disks', async () => await work.beginBackup(giveUp));
     await timer.run('state files', async () => await stateFiles);
     await timer.run('memory', async () => {
+      refuseEarlyResume(watch);
       await startMigration(domain.monitor, memory.uri);
-      await Promise.race([watch.resumed, resumeOncePagesFlow(domain, memory), memoryBroke(memory)]);
+      const goneOn = resumeOncePagesFlow(domain, memory, giveUp);
+      await Promise.race([watch.resumed, goneOn, memoryBroke(memory)]);
       await watch.resumed;
+      refuseEarlyResume(watch);
     });
-  })();
-  await waitFor(inPause, { timeoutMs: deadlineMs, what: 'The capture inside the pause' });
-  return {
-    capturedAt,
-    pauseMs: watch.pauseMs() ?? clock.monotonicMs() - startedMs,
-    phases: timer.phases,
   };
+  await limitPause(deadlineMs, inPause, watch.lost);
+  await hold.relax();
+  return { capturedAt, pauseMs: watch.pauseMs() ?? clock.monotonicMs() - startedMs, phases };
 }
 
-async function resumeOncePagesFlow(domain: DomainControl, memory: MemoryListener): Promise<void> {
+/** Memory and disks would be of two instants (invariant 4). */
+function refuseEarlyResume(watch: PauseWatch): void {
+  if (!watch.resumedTooEarly()) return;
+  throw new OperationError(
+    'guest_changed',
+    'Somebody resumed the VM while it stood still for the capture; take the snapshot again.',
+  );
+}
+
+async function resumeOncePagesFlow(
+  domain: DomainControl,
+  memory: MemoryListener,
+  giveUp: AbortSignal,
+): Promise<void> {
   await memory.pagesFlow;
-  if (!(await queryIsRunning(domain.monitor))) await domain.resume();
+  const state = await queryRunState(domain.monitor);
+  throwIfAborted(giveUp);
+  if (state !== 'running') await domain.resume();
 }
 
 /** Only ever rejects: a broken stream must not be waited for until the deadline. */
@@ -132,50 +206,105 @@ async function memoryBroke(memory: MemoryListener): Promise<never> {
   return await new Promise<never>(() => undefined);
 }
 
+interface StreamEnd {
+  readonly memory: MemoryListener;
+  readonly watch: PauseWatch;
+  /** Stands still during the whole stream. */
+  readonly suspendFirst: boolean;
+  /** False for a VM that was paused before: it stays so. */
+  readonly resumeAfter: boolean;
+  /** After this time a guest that dirties memory faster than we take it is stopped. */
+  readonly convergeTimeoutMs: number;
+}
+
 /**
  * Pre-copy, or stop-and-copy when the guest stands still already: the memory's instant is the end
  * of the stream. QEMU then holds the guest, the disks get the same instant, and it goes on.
  */
 export async function freezeAtStreamEnd(
   work: FreezeWork,
-  options: {
-    memory: MemoryListener;
-    watch: PauseWatch;
-    suspendFirst: boolean;
-    resumeAfter: boolean;
-    /** After this time a guest that dirties memory faster than we take it is stopped. */
-    convergeTimeoutMs: number;
-  },
+  options: StreamEnd,
 ): Promise<FreezeResult> {
-  const { domain, clock, deadlineMs } = work;
-  const { memory, watch } = options;
-  const timer = createPhaseTimer(clock);
+  const { domain, clock, hold, deadlineMs } = work;
+  const { watch } = options;
   const startedMs = clock.monotonicMs();
-  if (options.suspendFirst) await timer.run('suspend', async () => await domain.suspend());
-  await startMigration(domain.monitor, memory.uri);
-  const ended = Promise.all([memory.ended, watch.migrationEnded]);
-  try {
-    await waitFor(ended, { timeoutMs: options.convergeTimeoutMs, what: 'Copying the memory' });
-  } catch (error) {
-    if (!(error instanceof OperationError) || error.code !== 'timed_out') throw error;
-    await domain.suspend();
-    await waitFor(ended, { timeoutMs: deadlineMs, what: 'Copying the rest of the memory' });
+  const phases: PausePhase[] = [];
+  if (options.resumeAfter) {
+    await hold.take(options.suspendFirst ? 'suspended' : 'stream-end', deadlineMs);
   }
-  await assertMigrationCompleted(domain);
+  await copyUntilStreamEnds(work, options, phases);
+  const isPausedByOthers =
+    options.resumeAfter && hold.kind === 'stream-end' && (await domain.isPauseAsked());
+  const resumeAfter = options.resumeAfter && !isPausedByOthers;
   const capturedAt = clock.now();
-  const inPause = (async (): Promise<void> => {
-    await timer.run('disks', work.beginBackup);
-    await timer.run('state files', work.copyStateFiles);
-    if (options.resumeAfter) await timer.run('resume', async () => await domain.resume());
-  })();
-  await waitFor(inPause, { timeoutMs: deadlineMs, what: 'The capture inside the pause' });
-  if (!options.resumeAfter) return { capturedAt, pauseMs: 0, phases: timer.phases };
-  await waitFor(watch.resumed, { timeoutMs: deadlineMs, what: 'Resuming the guest' });
-  return {
-    capturedAt,
-    pauseMs: watch.pauseMs() ?? clock.monotonicMs() - startedMs,
-    phases: timer.phases,
-  };
+  await limitPause(
+    deadlineMs,
+    async (giveUp) => {
+      const timer = createPhaseTimer(clock, giveUp);
+      await assertMigrationCompleted(domain);
+      await timer.run('disks', async () => await work.beginBackup(giveUp));
+      await timer.run('state files', work.copyStateFiles);
+      if (resumeAfter) {
+        await timer.run('resume', async () => await domain.resume());
+        await watch.resumed;
+      }
+      phases.push(...timer.phases);
+    },
+    watch.lost,
+  );
+  await hold.relax();
+  if (!resumeAfter) return { capturedAt, pauseMs: 0, phases };
+  return { capturedAt, pauseMs: watch.pauseMs() ?? clock.monotonicMs() - startedMs, phases };
+}
+
+async function copyUntilStreamEnds(
+  work: FreezeWork,
+  options: StreamEnd,
+  phases: PausePhase[],
+): Promise<void> {
+  const { domain, hold, clock, deadlineMs, signal } = work;
+  const { memory, watch } = options;
+  // As long as this process lives and waits, the guard waits too.
+  const renewal = options.resumeAfter ? keepRenewing(hold, deadlineMs, work.logger) : null;
+  try {
+    if (options.suspendFirst) {
+      await limitPause(deadlineMs, async (giveUp) => {
+        const timer = createPhaseTimer(clock, giveUp);
+        await timer.run('suspend', async () => await domain.suspend());
+        phases.push(...timer.phases);
+      });
+    }
+    await startMigration(domain.monitor, memory.uri);
+    const ended = Promise.race([
+      Promise.all([memory.ended, watch.migrationEnded]),
+      watch.lost.then(failAsLost),
+    ]);
+    try {
+      const limit = { timeoutMs: options.convergeTimeoutMs, what: 'Copying the memory', signal };
+      await waitFor(ended, limit);
+    } catch (error) {
+      if (!(error instanceof OperationError) || error.code !== 'timed_out') throw error;
+      if (options.resumeAfter) await hold.take('suspended', deadlineMs);
+      await limitPause(deadlineMs, async () => {
+        await domain.suspend();
+        await ended;
+      });
+    }
+  } finally {
+    renewal?.stop();
+  }
+}
+
+const RENEWALS_PER_DEADLINE = 4;
+
+function keepRenewing(hold: CaptureHold, deadlineMs: number, logger: Logger): { stop(): void } {
+  const timer = setInterval(() => {
+    hold.renew(deadlineMs).catch((error: unknown) => {
+      // The guard then acts at its deadline; the capture finds the guest changed.
+      logger.warn({ error }, 'the guard could not be told that a capture goes on');
+    });
+  }, deadlineMs / RENEWALS_PER_DEADLINE);
+  return { stop: () => clearInterval(timer) };
 }
 
 export async function assertMigrationCompleted(domain: DomainControl): Promise<void> {
@@ -186,35 +315,3 @@ export async function assertMigrationCompleted(domain: DomainControl): Promise<v
     `QEMU ended the memory stream with «${status}»${error ? `: ${error}` : ''}.`,
   );
 }
-
-const GO_ON_ATTEMPTS = 20;
-const GO_ON_TIMEOUT_MS = 5_000;
-
-/**
- * Whatever happened: the guest goes on (invariant 1). Cancels a stream that still holds it and
- * resumes until QEMU says that it runs.
- */
-export async function letGuestGoOn(domain: DomainControl, logger: Logger): Promise<void> {
-  let lastError: unknown;
-  for (let attempt = 1; attempt <= GO_ON_ATTEMPTS; attempt += 1) {
-    try {
-      if (await withLimit(queryIsRunning(domain.rescueMonitor))) return;
-      await withLimit(cancelMigration(domain.rescueMonitor));
-      await withLimit(domain.resume());
-      if (await withLimit(queryIsRunning(domain.rescueMonitor))) return;
-    } catch (error) {
-      lastError = error;
-      logger.warn({ attempt, reason: describeThrown(error) }, 'resuming the guest failed');
-    }
-  }
-  throw new OperationError(
-    'hypervisor_failed',
-    'The guest could not be resumed; resume it by hand.',
-    {
-      cause: lastError,
-    },
-  );
-}
-
-const withLimit = async <T>(promise: Promise<T>): Promise<T> =>
-  await waitFor(promise, { timeoutMs: GO_ON_TIMEOUT_MS, what: 'Resuming the guest' });

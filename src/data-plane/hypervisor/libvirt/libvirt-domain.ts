@@ -1,9 +1,12 @@
 import { OperationError } from '../../../shared/errors.ts';
+import type { Logger } from '../../../shared/logger.ts';
 import type { DomainControl, MonitorEvent } from './domain-control.ts';
-import { BACKUP_BEGIN_FLAG, abortJob, beginBackup, getJobInfo } from './rpc/backup-calls.ts';
+import { BACKUP_BEGIN_FLAG, abortJob, beginBackup, getBackupXml } from './rpc/backup-calls.ts';
 import { deleteCheckpoint, lookupCheckpoint } from './rpc/checkpoint-calls.ts';
 import {
+  PAUSED_REASON,
   XML_FLAG,
+  getDomainState,
   getDomainXml,
   lookupDomainByUuid,
   resumeDomain,
@@ -12,12 +15,20 @@ import {
 import { freezeFileSystems, thawFileSystems } from './rpc/guest-calls.ts';
 import type { LibvirtCaller } from './rpc/connection.ts';
 import { LibvirtError } from './rpc/libvirt-error.ts';
-import { qemuMonitorCommand } from './rpc/qemu-calls.ts';
-import type { ReconnectingLibvirt } from './rpc/reconnecting.ts';
+import { qemuAgentCommand, qemuMonitorCommand } from './rpc/qemu-calls.ts';
+import {
+  createReconnectingLibvirt,
+  type ReconnectingLibvirt,
+  type ReconnectingOptions,
+} from './rpc/reconnecting.ts';
 import type { DomainRef } from './rpc/wire-types.ts';
 
-/** A call inside the pause either comes back in this time or the guest is resumed without it. */
-const CONTROL_TIMEOUT_MS = 30_000;
+/**
+ * Longer than libvirt waits for its own locks (30 s), so that a call is known to be over; whoever
+ * waits for one inside a pause has a shorter limit of his own.
+ */
+const CONTROL_TIMEOUT_MS = 45_000;
+const AGENT_PING_SECONDS = 5;
 
 const XML_FLAGS = {
   live: XML_FLAG.secure,
@@ -43,17 +54,50 @@ export async function lookupVm(libvirt: LibvirtCaller, vmId: string): Promise<Do
 }
 
 /**
- * A libvirt connection works on a few calls at a time, so a guest agent that hangs could block the
- * very call that thaws or resumes: those go over a connection of their own.
+ * A libvirt connection works on a few calls at a time, so guest agents that hang could block the
+ * very call that thaws or resumes, also of other VMs: each has a connection of its own.
  */
 export interface DomainConnections {
   readonly capture: ReconnectingLibvirt;
   readonly rescue: ReconnectingLibvirt;
+  readonly freeze: ReconnectingLibvirt;
+  readonly thaw: ReconnectingLibvirt;
+}
+
+export interface ConnectionOptions {
+  readonly socketPath?: string;
+  readonly uri?: string;
+  readonly logger: Logger;
+}
+
+/** A guest that stands still cannot wait for a daemon that came back half a minute ago. */
+const RESCUE_BACKOFF = { firstMs: 20, longestMs: 250 };
+
+export const connectOptions = (options: ConnectionOptions): ReconnectingOptions => ({
+  logger: options.logger,
+  ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
+  ...(options.uri === undefined ? {} : { uri: options.uri }),
+});
+
+export function openConnections(options: ConnectionOptions): DomainConnections {
+  const common = connectOptions(options);
+  const rescuing = { ...common, backoff: RESCUE_BACKOFF };
+  return {
+    capture: createReconnectingLibvirt(common),
+    rescue: createReconnectingLibvirt(rescuing),
+    freeze: createReconnectingLibvirt(common),
+    thaw: createReconnectingLibvirt(rescuing),
+  };
+}
+
+export async function closeConnections(connections: DomainConnections): Promise<void> {
+  const { capture, rescue, freeze, thaw } = connections;
+  await Promise.all([capture, rescue, freeze, thaw].map(async (each) => await each.close()));
 }
 
 /** The calls that a capture makes, bound to one domain of a libvirt connection. */
 export function createDomainControl(
-  { capture: libvirt, rescue }: DomainConnections,
+  { capture: libvirt, rescue, freeze, thaw }: DomainConnections,
   domain: DomainRef,
 ): DomainControl {
   const limit = { timeoutMs: CONTROL_TIMEOUT_MS };
@@ -67,13 +111,25 @@ export function createDomainControl(
       const request = { domain, backupXml, checkpointXml, flags: BACKUP_BEGIN_FLAG.reuseExternal };
       await beginBackup(libvirt, request, limit);
     },
-    async abortBackup() {
+    async endBackup(nbdSocketPath) {
       try {
-        if ((await getJobInfo(libvirt, domain, limit)).type === 'none') return;
-        await abortJob(libvirt, domain, limit);
+        const xml = await getBackupXml(rescue, domain, limit);
+        if (xml.includes(nbdSocketPath)) await abortJob(rescue, domain, limit);
       } catch (error) {
         if (!isAlreadyOver(error)) throw error;
       }
+    },
+    async isPauseAsked() {
+      const { state, reason } = await getDomainState(rescue, domain, limit);
+      return state === 'paused' && reason === PAUSED_REASON.user;
+    },
+    async pingAgent() {
+      await qemuAgentCommand(
+        freeze,
+        domain,
+        { command: '{"execute":"guest-ping"}', agentTimeoutSeconds: AGENT_PING_SECONDS },
+        limit,
+      );
     },
     async dropCheckpoint(name) {
       try {
@@ -87,11 +143,11 @@ export function createDomainControl(
         if (!isAlreadyOver(error)) throw error;
       }
     },
-    async freezeFileSystems(timeoutMs) {
-      await freezeFileSystems(libvirt, domain, [], { timeoutMs });
+    async freezeFileSystems() {
+      await freezeFileSystems(freeze, domain, [], limit);
     },
     async thawFileSystems(timeoutMs) {
-      await thawFileSystems(rescue, domain, [], { timeoutMs });
+      await thawFileSystems(thaw, domain, [], { timeoutMs });
     },
     async watchMonitor(listener: (event: MonitorEvent) => void) {
       const connection = await libvirt.connection();
@@ -99,7 +155,10 @@ export function createDomainControl(
         if (event.kind !== 'monitor') return;
         listener({ name: event.event, atMs: event.at.getTime(), details: event.details ?? '' });
       });
-      return { stop: async () => await subscription.close() };
+      return {
+        lost: connection.closed.then(() => undefined),
+        stop: async () => await subscription.close(),
+      };
     },
   };
 }

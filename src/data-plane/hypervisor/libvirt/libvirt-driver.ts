@@ -9,13 +9,18 @@ import type {
   StagedRestore,
   VmEvent,
 } from '../driver.ts';
+import type { FreezeGuard } from '../freeze-guard.ts';
+import { createCaptureMarks, type CaptureMarks } from './capture-mark.ts';
 import { describeHost, readEmulatorOwner } from './describe-host.ts';
 import { describeVm } from './describe-vm.ts';
 import { readDomain } from './domain-xml/domain.ts';
 import {
+  closeConnections,
+  connectOptions,
   createDomainControl,
   isAlreadyOver,
   lookupVm,
+  openConnections,
   type DomainConnections,
 } from './libvirt-domain.ts';
 import { beginLiveCapture } from './live-capture.ts';
@@ -61,6 +66,8 @@ export interface LibvirtDriverOptions {
   readonly uri?: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Looks after every guest that this driver captures. */
+  readonly freezeGuard: FreezeGuard;
 }
 
 const STOP_TIMEOUT_MS = 120_000;
@@ -69,15 +76,11 @@ const START_TIMEOUT_MS = 120_000;
 /** Drives one host's libvirt over its UNIX socket. */
 export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDriver {
   const { clock, logger } = options;
-  const connect = (): ReconnectingLibvirt =>
-    createReconnectingLibvirt({
-      logger,
-      ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
-      ...(options.uri === undefined ? {} : { uri: options.uri }),
-    });
-  const libvirt = connect();
-  const connections: DomainConnections = { capture: connect(), rescue: connect() };
-  const context = { connections, clock, logger };
+  const libvirt = createReconnectingLibvirt(connectOptions(options));
+  const connections = openConnections(options);
+  const { freezeGuard: guard } = options;
+  const marks = createCaptureMarks(logger);
+  const context = { connections, clock, logger, guard, marks };
   const lookup = async (vmId: string): Promise<DomainRef> => await lookupVm(libvirt, vmId);
   return {
     describeHost: async (signal) => await describeHost(libvirt, signal),
@@ -102,12 +105,49 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
       return planRollback(request, current);
     },
     planClone,
+    ...createRestoreCalls(libvirt),
+    async resumeFromMemory(request, writeStream, signal) {
+      await resumeFromMemory(
+        libvirt,
+        await readEmulatorOwner(libvirt),
+        request,
+        writeStream,
+        signal,
+      );
+    },
+    async startVm(vmId, { paused }, signal) {
+      const domain = await lookup(vmId);
+      if (isActiveState((await getDomainState(libvirt, domain)).state)) return;
+      const flags = paused ? CREATE_FLAG.paused : 0;
+      await startDomain(libvirt, domain, flags, { timeoutMs: START_TIMEOUT_MS, signal });
+    },
+    stopVm: async (vmId, signal) => await stopVm(libvirt, await lookup(vmId), signal),
+    removeVm: async (vmId) => await removeVm(libvirt, vmId),
+    async close() {
+      await Promise.all([libvirt.close(), closeConnections(connections)]);
+    },
+  };
+}
+
+type RestoreCalls = Pick<
+  HypervisorDriver,
+  | 'stageRestore'
+  | 'commitRestore'
+  | 'undoRestore'
+  | 'discardStaged'
+  | 'discardReplaced'
+  | 'overwriteDisks'
+  | 'writeImageFile'
+>;
+
+function createRestoreCalls(libvirt: ReconnectingLibvirt): RestoreCalls {
+  return {
     async stageRestore(request, onPlanned, signal) {
       const oldXml = request.isNewVm
         ? null
         : await getDomainXml(
             libvirt,
-            await lookup(request.vmId),
+            await lookupVm(libvirt, request.vmId),
             XML_FLAG.secure | XML_FLAG.inactive,
           );
       const { nvramPath } = readDomain(request.xml).firmware;
@@ -133,28 +173,6 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
       for (const disk of disks) await overwriteInPlace(disk, signal);
     },
     writeImageFile: async (image, signal) => await writeImage(image, image.path, signal),
-    async resumeFromMemory(request, writeStream, signal) {
-      await resumeFromMemory(
-        libvirt,
-        await readEmulatorOwner(libvirt),
-        request,
-        writeStream,
-        signal,
-      );
-    },
-    async startVm(vmId, { paused }, signal) {
-      const domain = await lookup(vmId);
-      if (isActiveState((await getDomainState(libvirt, domain)).state)) return;
-      const flags = paused ? CREATE_FLAG.paused : 0;
-      await startDomain(libvirt, domain, flags, { timeoutMs: START_TIMEOUT_MS, signal });
-    },
-    stopVm: async (vmId, signal) => await stopVm(libvirt, await lookup(vmId), signal),
-    removeVm: async (vmId) => await removeVm(libvirt, vmId),
-    async close() {
-      await Promise.all(
-        [libvirt, connections.capture, connections.rescue].map(async (each) => await each.close()),
-      );
-    },
   };
 }
 
@@ -203,6 +221,8 @@ interface CaptureContext {
   readonly connections: DomainConnections;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly guard: FreezeGuard;
+  readonly marks: CaptureMarks;
 }
 
 async function beginCapture(
@@ -210,7 +230,7 @@ async function beginCapture(
   request: CaptureRequest,
   signal?: AbortSignal,
 ): Promise<CaptureSession> {
-  const { connections, clock, logger } = context;
+  const { connections, clock, logger, guard, marks } = context;
   const libvirt = connections.capture;
   const domain = await lookupVm(libvirt, request.vmId);
   const vm = await describeVm(libvirt, domain, signal);
@@ -235,7 +255,7 @@ async function beginCapture(
     const common = { vm, request, owner, clock, logger, invalidated: invalidation.signal };
     const control = createDomainControl(connections, domain);
     const session = await (vm.state === 'running' || vm.state === 'paused'
-      ? beginLiveCapture({ ...common, domain: control }, signal)
+      ? beginLiveCapture({ ...common, domain: control, guard, marks }, signal)
       : beginOfflineCapture(
           { ...common, readPersistentXml: async () => await control.readXml('persistent') },
           signal,

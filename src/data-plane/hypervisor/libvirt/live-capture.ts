@@ -1,43 +1,35 @@
-import { chown, rm } from 'node:fs/promises';
-import path from 'node:path';
 import type { Clock } from '../../../shared/clock.ts';
-import { OperationError, describeThrown } from '../../../shared/errors.ts';
-import type {
-  ConsistencyLevel,
-  DiskDescription,
-  MemoryMode,
-  VmDescription,
-} from '../../../shared/inventory.ts';
+import { OperationError } from '../../../shared/errors.ts';
+import type { ConsistencyLevel, MemoryMode, VmDescription } from '../../../shared/inventory.ts';
 import type { Logger } from '../../../shared/logger.ts';
-import { throwIfAborted } from '../../../shared/waiting.ts';
+import { throwIfAborted, waitFor } from '../../../shared/waiting.ts';
 import type {
   CaptureRequest,
   CaptureSession,
   CapturedConfiguration,
   PausePhase,
 } from '../driver.ts';
-import { formatBackupXml, formatCheckpointXml } from './backup-xml.ts';
-import {
-  makeCaptureFolder,
-  makeEmulatorFolder,
-  type CaptureFolder,
-  type EmulatorOwner,
-} from './capture-folder.ts';
+import type { FreezeGuard } from '../freeze-guard.ts';
+import type { EmulatorOwner } from './capture-folder.ts';
+import { beginHold, type CaptureHold } from './capture-hold.ts';
+import type { CaptureMarks } from './capture-mark.ts';
 import type { DomainControl } from './domain-control.ts';
+import { trackEffects, type EffectTracker } from './effects.ts';
+import { cleanUp, putBack, type CaptureRemains } from './end-capture.ts';
 import {
   assertMigrationCompleted,
   freezeAtStreamEnd,
   freezeForBackgroundSnapshot,
-  letGuestGoOn,
   watchPause,
   type FreezeResult,
   type FreezeWork,
+  type PauseWatch,
 } from './freeze.ts';
-import { readIfThere } from './offline-capture.ts';
-import { beginQuiescedBackup } from './quiesce.ts';
 import { listenForMemory, type MemoryListener } from './memory-listener.ts';
-import { cancelMigration, queryMigration, setCapability, setMigrationLimits } from './qmp.ts';
-import { runProgram } from './run-program.ts';
+import { readIfThere } from './offline-capture.ts';
+import { beginBackup, prepareCapture, type PreparedCapture } from './prepare-capture.ts';
+import { setCapability, setMigrationLimits } from './qmp.ts';
+import { beginQuiescedBackup } from './quiesce.ts';
 import { readTpmState, tpmStateFolder } from './tpm-state.ts';
 
 /** As fast as the socket takes it: QEMU's default of 128 MiB/s would only prolong the capture. */
@@ -46,7 +38,8 @@ const PRE_COPY_DOWNTIME_MS = 300;
 /** Slowest memory rate that pre-copy is given time for, before the guest is stopped to finish. */
 const CONVERGE_BYTES_PER_SECOND = 50 * 1024 * 1024;
 const CONVERGE_TIMEOUT_MIN_MS = 60_000;
-const SCRATCH_CREATE_TIMEOUT_MS = 30_000;
+/** QEMU tells of the end of a stream at once; then its state is asked for. */
+const STREAM_REPORT_TIMEOUT_MS = 30_000;
 
 export interface LiveCaptureInput {
   readonly domain: DomainControl;
@@ -56,15 +49,8 @@ export interface LiveCaptureInput {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly invalidated: AbortSignal;
-}
-
-interface Prepared {
-  readonly folder: CaptureFolder;
-  readonly scratchFolder: string;
-  readonly disks: readonly DiskDescription[];
-  readonly checkpointName: string | null;
-  readonly checkpointXml: string | null;
-  formatBackup(incremental: string | null): string;
+  readonly guard: FreezeGuard;
+  readonly marks: CaptureMarks;
 }
 
 interface Taken {
@@ -79,15 +65,16 @@ interface Taken {
   readonly tpmState: Uint8Array | null;
 }
 
-export const checkpointNameFor = (captureId: string): string => `komadori-${captureId}`;
-
 /** Captures a running or paused VM; on failure everything is undone and the guest runs as before. */
 export async function beginLiveCapture(
-  input: LiveCaptureInput,
+  wanted: LiveCaptureInput,
   signal?: AbortSignal,
 ): Promise<CaptureSession> {
-  const { domain, request, logger } = input;
-  const prepared = await prepare(input, signal);
+  const { request, vm, logger, guard, marks } = wanted;
+  const prepared = await prepareCapture(wanted, signal);
+  const tracker = trackEffects(wanted.domain);
+  const input = { ...wanted, domain: tracker.domain };
+  let hold: CaptureHold | null = null;
   let memory: MemoryListener | null = null;
   try {
     const configuration = await readConfiguration(input);
@@ -95,80 +82,44 @@ export async function beginLiveCapture(
       memory = await listenForMemory({
         socketPath: prepared.folder.memorySocketPath,
         owner: input.owner,
+        spoolFolder: request.scratchFolder,
         sink: request.memorySink,
       });
     }
     throwIfAborted(signal);
+    const wasRunning = vm.state === 'running';
+    const { captureId, vmId } = request;
+    hold = await beginHold({ guard, marks, logger }, { captureId, vmId, wasRunning });
     const taken = memory
-      ? await takeWithMemory(input, prepared, memory)
-      : await takeDisksOnly(input, prepared);
-    return createSession(input, prepared, taken, configuration);
+      ? await takeWithMemory({ input, prepared, hold, signal }, memory)
+      : await takeDisksOnly({ input, prepared, hold, signal }, tracker);
+    return createSession(input, prepared, taken, configuration, hold);
   } catch (error) {
-    try {
-      // First of all: closing the memory stream takes what is left of it, and that takes time.
-      if (input.vm.state === 'running') await letGuestGoOn(domain, logger);
-    } finally {
-      await memory?.close();
-    }
-    await cleanUp(input, prepared, { keepCheckpoint: false, memory: null });
+    const isFree = hold ? await putBack({ tracker, hold, memory, logger }) : true;
+    await memory?.close();
+    await cleanUp(input.domain, remainsOf(input, prepared), {
+      keepCheckpoint: false,
+      memory: null,
+      logger,
+    });
+    if (isFree) await hold?.end();
     throw error;
   }
 }
 
-/** Everything that can be done while the guest runs is done here. */
-async function prepare(input: LiveCaptureInput, signal?: AbortSignal): Promise<Prepared> {
-  const { request, vm, owner } = input;
-  const disks = request.disks.map((target) => {
-    const disk = vm.disks.find((candidate) => candidate.target === target);
-    if (!disk || disk.obstacle) {
-      throw new OperationError(
-        'unsupported_disk',
-        disk?.obstacle?.reason ?? `${vm.name} has no disk ${target}.`,
-        { details: { target } },
-      );
-    }
-    return disk;
-  });
-  const otherTargets = vm.disks
-    .map((disk) => disk.target)
-    .filter((target) => !request.disks.includes(target));
-  const folder = await makeCaptureFolder(request.captureId, owner);
-  const scratchFolder = path.join(request.scratchFolder, request.captureId);
-  await makeEmulatorFolder(scratchFolder, owner);
-  const scratchPaths = new Map<string, string>();
-  for (const disk of disks) {
-    const scratchPath = path.join(scratchFolder, `${disk.target}.qcow2`);
-    await runProgram(
-      'qemu-img',
-      ['create', '-q', '-f', 'qcow2', scratchPath, String(disk.sizeBytes)],
-      {
-        timeoutMs: SCRATCH_CREATE_TIMEOUT_MS,
-        signal,
-      },
-    );
-    await chown(scratchPath, owner.uid, owner.gid);
-    scratchPaths.set(disk.target, scratchPath);
-  }
-  const checkpointName = checkpointNameFor(request.captureId);
-  const checkpointXml = formatCheckpointXml({ name: checkpointName, disks, otherTargets });
-  return {
-    folder,
-    scratchFolder,
-    disks,
-    checkpointName: checkpointXml ? checkpointName : null,
-    checkpointXml,
-    formatBackup: (incremental) =>
-      formatBackupXml({
-        socketPath: folder.nbdSocketPath,
-        otherTargets,
-        disks: disks.map((disk) => ({
-          target: disk.target,
-          scratchPath: scratchPaths.get(disk.target) ?? '',
-          incremental: disk.format === 'qcow2' ? incremental : null,
-        })),
-      }),
-  };
+interface Capture {
+  readonly input: LiveCaptureInput;
+  readonly prepared: PreparedCapture;
+  readonly hold: CaptureHold;
+  readonly signal: AbortSignal | undefined;
 }
+
+const remainsOf = (input: LiveCaptureInput, prepared: PreparedCapture): CaptureRemains => ({
+  nbdSocketPath: prepared.folder.nbdSocketPath,
+  folders: [prepared.folder.path, prepared.scratchFolder],
+  checkpointName: prepared.checkpointName,
+  hadMemory: input.request.kind === 'full',
+});
 
 async function readConfiguration(
   input: LiveCaptureInput,
@@ -181,40 +132,19 @@ async function readConfiguration(
   };
 }
 
-/**
- * Begins the backup; a parent checkpoint whose bitmap QEMU or libvirt finds broken costs a full
- * read, not the capture. Resolves with whether the dirty maps can be used.
- */
-async function beginBackup(input: LiveCaptureInput, prepared: Prepared): Promise<boolean> {
-  const { domain, request, logger } = input;
-  const { checkpointXml } = prepared;
-  if (request.parentCheckpoint) {
-    try {
-      await domain.beginBackup({
-        backupXml: prepared.formatBackup(request.parentCheckpoint),
-        checkpointXml,
-      });
-      return true;
-    } catch (error) {
-      logger.info(
-        { reason: describeThrown(error) },
-        'no usable dirty map; the disks are read in full',
-      );
-    }
-  }
-  await domain.beginBackup({ backupXml: prepared.formatBackup(null), checkpointXml });
-  return false;
-}
-
-async function takeDisksOnly(input: LiveCaptureInput, prepared: Prepared): Promise<Taken> {
+async function takeDisksOnly(
+  { input, prepared, hold }: Capture,
+  tracker: EffectTracker,
+): Promise<Taken> {
   const isRunning = input.vm.state === 'running';
   let isIncremental = false;
   let stateFiles: StateFiles = { nvram: null, tpmState: null };
-  const begin = async (): Promise<void> => {
-    isIncremental = await beginBackup(input, prepared);
+  const begin = async (giveUp?: AbortSignal): Promise<void> => {
+    isIncremental = await beginBackup(input, prepared, giveUp);
   };
   const quiesced = await beginQuiescedBackup({
-    domain: input.domain,
+    tracker,
+    hold,
     vm: input.vm,
     policy: isRunning ? input.request.quiesce : 'never',
     deadlineMs: input.request.freezeDeadlineMs,
@@ -266,8 +196,7 @@ async function agreeMemoryMode(
 }
 
 async function takeWithMemory(
-  input: LiveCaptureInput,
-  prepared: Prepared,
+  { input, prepared, hold, signal }: Capture,
   memory: MemoryListener,
 ): Promise<Taken> {
   const { domain, request, vm, clock, logger } = input;
@@ -281,11 +210,13 @@ async function takeWithMemory(
   let stateFiles: StateFiles = { nvram: null, tpmState: null };
   const work: FreezeWork = {
     domain,
+    hold,
     clock,
     logger,
     deadlineMs: request.freezeDeadlineMs,
-    beginBackup: async () => {
-      isIncremental = await beginBackup(input, prepared);
+    signal,
+    beginBackup: async (giveUp) => {
+      isIncremental = await beginBackup(input, prepared, giveUp);
     },
     copyStateFiles: async () => {
       stateFiles = await readStateFiles(vm);
@@ -305,9 +236,7 @@ async function takeWithMemory(
               (vm.memoryBytes / CONVERGE_BYTES_PER_SECOND) * 1000,
             ),
           });
-    const memoryDone = finishMemory(domain, memory, watch.migrationEnded).finally(
-      async () => await watch.stop(),
-    );
+    const memoryDone = finishMemory(domain, memory, watch);
     // The caller awaits this later; until then a failure must not count as unhandled.
     memoryDone.catch(() => undefined);
     return {
@@ -331,18 +260,26 @@ async function takeWithMemory(
 async function finishMemory(
   domain: DomainControl,
   memory: MemoryListener,
-  migrationEnded: Promise<void>,
+  watch: PauseWatch,
 ): Promise<void> {
-  await memory.ended;
-  await migrationEnded;
+  try {
+    await memory.ended;
+    await waitFor(Promise.race([watch.migrationEnded, watch.lost]), {
+      timeoutMs: STREAM_REPORT_TIMEOUT_MS,
+      what: 'The end of the memory stream',
+    });
+  } finally {
+    await watch.stop();
+  }
   await assertMigrationCompleted(domain);
 }
 
 function createSession(
   input: LiveCaptureInput,
-  prepared: Prepared,
+  prepared: PreparedCapture,
   taken: Taken,
   xml: Pick<CapturedConfiguration, 'liveXml' | 'persistentXml' | 'memoryXml'>,
+  hold: CaptureHold,
 ): CaptureSession {
   const phases: readonly PausePhase[] = taken.freeze.phases;
   let ended: Promise<void> | undefined;
@@ -369,48 +306,13 @@ function createSession(
     invalidated: input.invalidated,
     checkStillValid: async () => await Promise.resolve(),
     async end({ keepCheckpoint }) {
-      ended ??= cleanUp(input, prepared, { keepCheckpoint, memory: taken.memory });
+      const { memory } = taken;
+      ended ??= cleanUp(input.domain, remainsOf(input, prepared), {
+        keepCheckpoint,
+        memory,
+        logger: input.logger,
+      }).then(async () => await hold.end());
       await ended;
     },
   };
-}
-
-async function cleanUp(
-  input: LiveCaptureInput,
-  prepared: Prepared,
-  options: { keepCheckpoint: boolean; memory: MemoryListener | null },
-): Promise<void> {
-  const { domain, logger } = input;
-  const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
-    try {
-      await work();
-    } catch (error) {
-      logger.warn({ what, reason: describeThrown(error) }, 'cleaning up after a capture failed');
-    }
-  };
-  if (options.memory || input.request.kind === 'full') {
-    await attempt('memory stream', async () => await endMemory(domain, options.memory));
-  }
-  await attempt('backup job', async () => await domain.abortBackup());
-  if (!options.keepCheckpoint && prepared.checkpointName) {
-    const name = prepared.checkpointName;
-    await attempt('checkpoint', async () => await domain.dropCheckpoint(name));
-  }
-  await attempt(
-    'sockets',
-    async () => await rm(prepared.folder.path, { recursive: true, force: true }),
-  );
-  await attempt(
-    'scratch',
-    async () => await rm(prepared.scratchFolder, { recursive: true, force: true }),
-  );
-}
-
-async function endMemory(domain: DomainControl, memory: MemoryListener | null): Promise<void> {
-  await memory?.close();
-  const { status } = await queryMigration(domain.monitor);
-  if (!['none', 'completed', 'failed', 'cancelled'].includes(status))
-    await cancelMigration(domain.monitor);
-  // Left on, it would make the next migration of this VM a snapshot.
-  await setCapability(domain.monitor, 'background-snapshot', false);
 }

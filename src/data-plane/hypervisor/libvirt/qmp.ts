@@ -101,9 +101,31 @@ export async function queryMigration(
   return { status: answer.status ?? 'none', error: answer['error-desc'] ?? null };
 }
 
-export async function queryIsRunning(monitor: MonitorCommand): Promise<boolean> {
-  const answer = await runQmp(monitor, 'query-status', {}, z.looseObject({ running: z.boolean() }));
-  return answer.running;
+const ENDED = ['none', 'completed', 'failed', 'cancelled'];
+
+export const isMigrationOver = (status: string): boolean => ENDED.includes(status);
+
+/** QEMU's RunState, e.g. `running`, `paused`, `postmigrate`. */
+export async function queryRunState(monitor: MonitorCommand): Promise<string> {
+  const answer = await runQmp(monitor, 'query-status', {}, z.looseObject({ status: z.string() }));
+  return answer.status;
+}
+
+export async function continueGuest(monitor: MonitorCommand): Promise<void> {
+  await runQmp(monitor, 'cont', {}, nothing);
+}
+
+export async function queryCapability(
+  monitor: MonitorCommand,
+  capability: string,
+): Promise<boolean> {
+  const capabilities = await runQmp(
+    monitor,
+    'query-migrate-capabilities',
+    {},
+    z.array(z.looseObject({ capability: z.string(), state: z.boolean() })).max(1000),
+  );
+  return capabilities.some((each) => each.capability === capability && each.state);
 }
 
 export async function queryEmulatorVersion(monitor: MonitorCommand): Promise<string> {

@@ -1,78 +1,91 @@
 import { rm } from 'node:fs/promises';
 import { OperationError, describeThrown } from '../../../shared/errors.ts';
 import type { Logger } from '../../../shared/logger.ts';
-import { captureFolderFor, type CaptureFolder } from './capture-folder.ts';
+import type { GuardedCapture } from '../freeze-guard.ts';
+import { captureFolderFor } from './capture-folder.ts';
+import type { CaptureMarks } from './capture-mark.ts';
 import type { DomainControl } from './domain-control.ts';
-import { letGuestGoOn } from './freeze.ts';
+import { endMemory } from './end-capture.ts';
 import { createDomainControl, lookupVm, type DomainConnections } from './libvirt-domain.ts';
-import { checkpointNameFor } from './live-capture.ts';
-import { cancelMigration, queryMigration, setCapability } from './qmp.ts';
-import { getBackupXml } from './rpc/backup-calls.ts';
-import type { LibvirtCaller } from './rpc/connection.ts';
+import { checkpointNameFor } from './prepare-capture.ts';
+import { releaseFrom } from './release-guest.ts';
 import { getDomainState } from './rpc/domain-calls.ts';
-import { LibvirtError } from './rpc/libvirt-error.ts';
-import type { DomainRef } from './rpc/wire-types.ts';
 import { exists } from './staged-files.ts';
 
-const THAW_TIMEOUT_MS = 10_000;
-const ENDED = ['none', 'completed', 'failed', 'cancelled'];
-
-interface Context {
+export interface ReconcileContext {
   readonly connections: DomainConnections;
+  readonly marks: CaptureMarks;
   readonly logger: Logger;
 }
 
 /**
  * Puts right what a dead process of ours may have left. The capture's folder is removed last, so
- * while it is there a pause or a stream of this VM may be ours; without it nothing is.
+ * while it is there a job or a stream of this VM may be ours; without it nothing is. What the
+ * guest may be held by stands in the capture's mark, so that a pause of its owner's stays.
  */
 export async function reconcileCapture(
-  context: Context,
+  context: ReconcileContext,
   capture: { vmId: string; captureId: string; wasRunning: boolean },
 ): Promise<void> {
-  const libvirt = context.connections.capture;
   const folder = captureFolderFor(capture.captureId);
-  try {
-    const domain = await lookupVm(libvirt, capture.vmId);
-    const control = createDomainControl(context.connections, domain);
-    const { state } = await getDomainState(libvirt, domain);
-    const isActive = state === 'running' || state === 'paused';
-    if (isActive && (await exists(folder.path))) {
-      await releaseGuest(context, control, capture.wasRunning);
-      if (await isBackupOurs(libvirt, domain, folder)) await control.abortBackup();
+  const mark = await context.marks.read(capture.captureId);
+  const control = await findActive(context, capture.vmId);
+  if (control) {
+    if (mark) await freeGuest(context, control, { ...mark, wasRunning: capture.wasRunning });
+    if (await exists(folder.path)) {
+      await control.endBackup(folder.nbdSocketPath);
+      await endMemory(control);
     }
     await control.dropCheckpoint(checkpointNameFor(capture.captureId));
-  } catch (error) {
-    if (!(error instanceof OperationError) || error.code !== 'not_found') throw error;
   }
   await rm(folder.path, { recursive: true, force: true });
+  await context.marks.remove(capture.captureId);
 }
 
-async function releaseGuest(
-  context: Context,
-  control: DomainControl,
-  wasRunning: boolean,
+/** The rule of the guard: the guest first, then our backup job. Streams end by themselves. */
+export async function releaseGuest(
+  context: ReconcileContext,
+  capture: GuardedCapture,
 ): Promise<void> {
-  const { logger } = context;
-  if (wasRunning) await letGuestGoOn(control, logger);
-  if (!ENDED.includes((await queryMigration(control.monitor)).status))
-    await cancelMigration(control.monitor);
-  await setCapability(control.monitor, 'background-snapshot', false);
-  await control.thawFileSystems(THAW_TIMEOUT_MS).catch((error: unknown) => {
-    // Without an agent nothing can be frozen either.
-    logger.debug({ reason: describeThrown(error) }, 'nothing was thawed');
-  });
+  const control = await findActive(context, capture.vmId);
+  if (control) {
+    if (capture.wasRunning && capture.holds !== 'nothing') {
+      await releaseFrom(capture.holds, { domain: control, logger: context.logger });
+    }
+    await control.endBackup(captureFolderFor(capture.captureId).nbdSocketPath);
+  }
 }
 
-async function isBackupOurs(
-  libvirt: LibvirtCaller,
-  domain: DomainRef,
-  folder: CaptureFolder,
-): Promise<boolean> {
+async function freeGuest(
+  { logger }: ReconcileContext,
+  domain: DomainControl,
+  mark: GuardedCapture,
+): Promise<void> {
+  if (!mark.wasRunning) return;
   try {
-    return (await getBackupXml(libvirt, domain)).includes(folder.nbdSocketPath);
+    await releaseFrom(mark.holds, { domain, logger });
   } catch (error) {
-    if (error instanceof LibvirtError && error.code === 'not_found') return false;
+    if (mark.holds !== 'frozen') throw error;
+    // An agent that does not answer must not keep the rest from being put right.
+    logger.error(
+      { vmId: mark.vmId, reason: describeThrown(error) },
+      'the file systems of a guest may still be frozen',
+    );
+  }
+}
+
+/** Null for a VM that is gone or off, which nothing holds. */
+async function findActive(
+  { connections }: ReconcileContext,
+  vmId: string,
+): Promise<DomainControl | null> {
+  try {
+    const domain = await lookupVm(connections.rescue, vmId);
+    const { state } = await getDomainState(connections.rescue, domain);
+    const isOff = state === 'shut_off' || state === 'crashed';
+    return isOff ? null : createDomainControl(connections, domain);
+  } catch (error) {
+    if (error instanceof OperationError && error.code === 'not_found') return null;
     throw error;
   }
 }
