@@ -2,8 +2,11 @@ import type { Job } from '../../src/contract/jobs.ts';
 import type { Snapshot } from '../../src/contract/snapshots.ts';
 import type { Client } from '../../src/client/client.ts';
 import { formatBytes, formatDuration } from '../../src/shared/byte-size.ts';
-import { createTestGuest, type TestGuest } from '../../test/support/guest/create-test-guest.ts';
-import { removeDomain } from '../../test/support/guest/leftovers.ts';
+import {
+  createTestGuest,
+  removeTestGuest,
+  type TestGuest,
+} from '../../test/support/guest/create-test-guest.ts';
 import { SetupError } from '../setup/run-command.ts';
 import { poll, type Service } from './service.ts';
 
@@ -42,7 +45,7 @@ export async function showMainJob(service: Service): Promise<void> {
 }
 
 async function bootDemo(): Promise<TestGuest> {
-  await removeDomain(DEMO_VM);
+  await removeTestGuest(DEMO_VM);
   return await createTestGuest({
     name: DEMO_VM,
     exactName: true,

@@ -43,8 +43,6 @@ import {
 } from './snapshots.ts';
 import { vmListQuerySchema, vmPageSchema, vmSchema, vmUpdateInputSchema } from './vms.ts';
 
-export const API_PREFIX = '/api/v1';
-
 export interface RouteDefinition {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   /** OpenAPI style: `/api/v1/snapshots/{id}`. */

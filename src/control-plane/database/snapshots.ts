@@ -294,18 +294,6 @@ export async function isSnapshotNameTaken(
   return row !== undefined;
 }
 
-/** In one of these states on a host: what reconciliation compares with the repository. */
-export async function listSnapshotsInStates(
-  db: Reader,
-  filter: { hostId: string; states: readonly SnapshotState[] },
-): Promise<SnapshotRow[]> {
-  const rows = await selectSnapshots(db)
-    .where('snapshots.host_id', '=', filter.hostId)
-    .where('snapshots.state', 'in', filter.states)
-    .execute();
-  return rows.map(toSnapshot);
-}
-
 export function toSnapshot(row: SelectedSnapshot): SnapshotRow {
   const where = `snapshot ${row.id}`;
   return {

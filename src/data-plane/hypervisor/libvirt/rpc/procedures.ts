@@ -60,8 +60,6 @@ export const REMOTE = {
   connectListAllDomains: 273,
   domainListAllSnapshots: 274,
   domainGetJobStats: 298,
-  domainMigratePrepare3Params: 303,
-  domainMigrateFinish3Params: 306,
   eventCallbackRegisterAny: 316,
   eventCallbackDeregisterAny: 317,
   eventLifecycle: 318,
