@@ -149,7 +149,7 @@ function addToOpenFrame(state: BuilderState, chunk: NewChunk): boolean {
   const prefix = blockSizeBytes === 0 ? NODE_LENGTH_BYTES : 0;
   if (frame === undefined || !hasRoom(frame, prefix + bytes.length)) return false;
   if (prefix > 0) frame.plain.writeUInt32BE(bytes.length, frame.length);
-  frame.plain.set(bytes, frame.length + prefix);
+  asBuffer(bytes).copy(frame.plain, frame.length + prefix);
   frame.length += prefix + bytes.length;
   frame.digests.push(digest.slice());
   frame.shares.set(account, (frame.shares.get(account) ?? 0) + prefix + bytes.length);
@@ -158,6 +158,9 @@ function addToOpenFrame(state: BuilderState, chunk: NewChunk): boolean {
   if (blockSizeBytes === 0) state.pendingNodes.set(key, bytes);
   return true;
 }
+
+const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
 
 const hasRoom = (frame: OpenFrame, lengthBytes: number): boolean =>
   frame.length + lengthBytes <= frame.plain.length && frame.digests.length < FRAME_CHUNKS_MAX;
@@ -247,8 +250,8 @@ async function encodeFrame(state: BuilderState, frame: OpenFrame): Promise<void>
       packIdHex: digestHex(pack.id),
       frameNumber,
     });
-    const stored = new Uint8Array(pool.arena, places.stored, storedLength);
-    pack.buffer.set(stored, pack.storedLength);
+    // `set` copies shared memory byte by byte unless both ends are aligned alike; `copy` never does.
+    Buffer.from(pool.arena, places.stored, storedLength).copy(pack.buffer, pack.storedLength);
     pack.frames[frameNumber] = {
       offset: pack.storedLength,
       storedLength,
