@@ -86,6 +86,20 @@ export async function askForSnapshot(
   return await service.client.call('snapshotCreate', { body: { vm: vm.id, ...body } });
 }
 
+/** Why a snapshot is refused, whether the server sees it at once or the worker when it begins. */
+export async function refusalOf(
+  service: TestService,
+  vm: NamedVm,
+  body: CreateBody = {},
+): Promise<{ code: string; message: string }> {
+  try {
+    return await fail(service, (await askForSnapshot(service, vm, body)).id);
+  } catch (error) {
+    if (error instanceof OperationError) return { code: error.code, message: error.message };
+    throw error;
+  }
+}
+
 export async function takeSnapshot(
   service: TestService,
   vm: NamedVm,

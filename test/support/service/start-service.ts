@@ -29,6 +29,8 @@ export interface TestService {
   readonly client: Client;
   readonly url: string;
   readonly token: string;
+  /** Other keys in the configuration file from the next start on. */
+  configure(config: Readonly<Record<string, unknown>>): Promise<void>;
   /** Starts it again after `stop` or `kill`, on the same data; throws with its last words if it ends. */
   start(): Promise<void>;
   stop(): Promise<void>;
@@ -53,20 +55,16 @@ interface Started {
 }
 
 export async function startTestService(options: ServiceOptions = {}): Promise<TestService> {
-  await removeLeftoverFolders();
+  await removeLeftovers();
   const folder = await mkdtemp(path.join(IMAGES_FOLDER, `${FOLDER_PREFIX}${process.pid}-`));
   // QEMU's user must pass through to its scratch files.
   await chmod(folder, 0o711);
   const configPath = path.join(folder, 'komadori.json');
-  await writeFile(
-    configPath,
-    JSON.stringify({
-      dataFolder: folder,
-      // A server that is started again must be found where it was.
-      listen: { port: await findFreePort() },
-      ...options.config,
-    }),
-  );
+  // A server that is started again must be found where it was.
+  const listen = { port: await findFreePort() };
+  const configure = async (config: object): Promise<void> =>
+    await writeFile(configPath, JSON.stringify({ dataFolder: folder, listen, ...config }));
+  await configure(options.config ?? {});
   const logPath = path.join(folder, 'serve.log');
   let started: Started | null = null;
 
@@ -114,6 +112,7 @@ export async function startTestService(options: ServiceOptions = {}): Promise<Te
     get token() {
       return require().token;
     },
+    configure,
     async start() {
       if (started) throw new Error('the service runs already');
       started = await launch(folder, configPath, logPath);
@@ -183,6 +182,7 @@ async function launch(folder: string, configPath: string, logPath: string): Prom
   closeSync(log);
   const { pid } = child;
   if (pid === undefined) throw new Error('«komadori serve» could not be started');
+  await writeFile(pidPathOf(folder), String(pid));
   let hasEnded = false;
   child.once('exit', () => {
     hasEnded = true;
@@ -206,11 +206,18 @@ async function launch(folder: string, configPath: string, logPath: string): Prom
   return { child, pid, url, token, client: createClient({ baseUrl: url, token }) };
 }
 
-/** Folders of test processes that were killed. Their services ended with them or are nobody's. */
-async function removeLeftoverFolders(): Promise<void> {
+/** Services of test processes that were killed, and their folders. */
+async function removeLeftovers(): Promise<void> {
   for (const name of readdirSync(IMAGES_FOLDER)) {
-    const pid = new RegExp(`^${FOLDER_PREFIX}(\\d+)-`).exec(name)?.[1];
-    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
-    await rm(path.join(IMAGES_FOLDER, name), { recursive: true, force: true });
+    const owner = new RegExp(`^${FOLDER_PREFIX}(\\d+)-`).exec(name)?.[1];
+    if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
+    const folder = path.join(IMAGES_FOLDER, name);
+    const pid = Number(await readFile(pidPathOf(folder), 'utf8').catch(() => '0'));
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    // A process id may belong to anything by now.
+    if (commandLine.includes(folder)) killHard(pid);
+    await rm(folder, { recursive: true, force: true });
   }
 }
+
+const pidPathOf = (folder: string): string => path.join(folder, 'serve.pid');
