@@ -176,6 +176,25 @@ function headingsOf(file: string): Set<string> {
   );
 }
 
+test('the table of invariants and the titles of the tests name each other', () => {
+  const { text } = readText('ARCHITECTURE.md');
+  const rows = [...text.matchAll(/^\| (\d) \| .+? \| (.+) \|$/gm)];
+  const named = rows.flatMap(([, number, cell = '']) => {
+    const [naming = ''] = cell.split('without naming it');
+    return [...naming.matchAll(/`([\w./-]+)`/g)].map(([, file]) => `${number}: ${file}`);
+  });
+  const naming = code
+    .filter(({ file }) => isTestFile(file) && file !== SELF)
+    .flatMap(({ file, text: source }) =>
+      [...source.matchAll(/\b(?:test|describe)\(\s*['"`].*?invariants? ([\d, and]+)/g)].flatMap(
+        ([, numbers = '']) => [...numbers.matchAll(/\d/g)].map(([number]) => `${number}: ${file}`),
+      ),
+    );
+  assert.equal(rows.length, 9);
+  // What is missing here stands in the table without a test, or in a test without the table.
+  assert.deepEqual([...new Set(named)].sort(), [...new Set(naming)].sort());
+});
+
 test('the rules catch what they are for', () => {
   const caught = (pattern: RegExp, line: string): boolean =>
     findLines([{ file: 'x.ts', text: line }], pattern).length === 1;
