@@ -6,6 +6,9 @@ import { createStoredValue } from './stored-value.ts';
 export type Theme = 'system' | 'light' | 'dark';
 export const THEMES: readonly Theme[] = ['system', 'light', 'dark'];
 
+const preferredLanguage = (): Language =>
+  navigator.languages.find((tag) => /^(en|ja)\b/i.test(tag))?.startsWith('ja') ? 'ja' : 'en';
+
 const language = createStoredValue<Language>({
   storage: () => localStorage,
   key: 'komadori.language',
@@ -19,9 +22,6 @@ const theme = createStoredValue<Theme>({
   parse: (text) => THEMES.find((name) => name === text) ?? 'system',
   format: (value) => value,
 });
-
-const preferredLanguage = (): Language =>
-  navigator.languages.find((tag) => /^(en|ja)\b/i.test(tag))?.startsWith('ja') ? 'ja' : 'en';
 
 const darkScheme = (): MediaQueryList => matchMedia('(prefers-color-scheme: dark)');
 

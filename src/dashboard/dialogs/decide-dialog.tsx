@@ -3,6 +3,7 @@ import type { Request } from '../../contract/requests.ts';
 import { useAct } from '../api.ts';
 import { FormDialog } from '../parts/form-dialog.tsx';
 import { useNotice } from '../parts/notices.tsx';
+import { nameOf } from '../parts/request-title.tsx';
 import { PlanView } from '../parts/plan-view.tsx';
 import { LinesField } from '../parts/text-fields.tsx';
 import { useTexts } from '../texts/i18n.ts';
@@ -36,7 +37,7 @@ export function DecideDialog(props: {
       title={t(`decide.${decision}Title`)}
       description={t('decide.what', {
         operation: word('operation', request.operation),
-        name: [request.vm?.name, request.snapshot?.name].filter(Boolean).join(' / '),
+        name: nameOf(request),
         who: request.requestedBy.name,
       })}
       submitLabel={t(`decide.${decision}`)}

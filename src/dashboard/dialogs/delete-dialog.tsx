@@ -1,4 +1,3 @@
-import { Alert } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useAct, useCall } from '../api.ts';
 import { ConfirmName } from '../parts/confirm-name.tsx';
@@ -12,6 +11,7 @@ import type { SnapshotDialogProps } from '../parts/snapshot-dialog-props.ts';
 import { useFormat } from '../parts/use-format.ts';
 import { useRequestSent } from '../parts/use-request-sent.tsx';
 import { useTexts } from '../texts/i18n.ts';
+import { Note } from '../parts/note.tsx';
 
 export function DeleteDialog({ snapshot, onClose }: SnapshotDialogProps): React.ReactElement {
   const { t } = useTexts();
@@ -50,7 +50,7 @@ export function DeleteDialog({ snapshot, onClose }: SnapshotDialogProps): React.
       }
     >
       {vm.data?.currentSnapshotId === snapshot.id ? (
-        <Alert isInline variant="warning" component="h3" title={t('delete.here')} />
+        <Note variant="warning" title={t('delete.here')} />
       ) : null}
       <JustificationFields value={justification} onChange={setJustification} />
       <ConfirmName name={snapshot.vmName} typed={typed} onType={setTyped} />

@@ -1,4 +1,4 @@
-import { Alert, Checkbox, FormGroup } from '@patternfly/react-core';
+import { Checkbox, FormGroup } from '@patternfly/react-core';
 import { useState } from 'react';
 import { absolutePathSchema } from '../../contract/scalars.ts';
 import { useAct } from '../api.ts';
@@ -13,6 +13,7 @@ import type { SnapshotDialogProps } from '../parts/snapshot-dialog-props.ts';
 import { TextField } from '../parts/text-fields.tsx';
 import { useRequestSent } from '../parts/use-request-sent.tsx';
 import { useTexts } from '../texts/i18n.ts';
+import { Note } from '../parts/note.tsx';
 
 const FORMATS = [
   { value: 'qcow2', label: 'qcow2' },
@@ -76,9 +77,7 @@ export function ExportDialog({ snapshot, onClose }: SnapshotDialogProps): React.
           onChange={(_, isChecked) => setIncludeMemory(isChecked)}
         />
       ) : null}
-      {includeMemory ? (
-        <Alert isInline variant="warning" component="h3" title={t('export.memoryWarning')} />
-      ) : null}
+      {includeMemory ? <Note variant="warning" title={t('export.memoryWarning')} /> : null}
       <JustificationFields value={justification} onChange={setJustification} />
     </FormDialog>
   );

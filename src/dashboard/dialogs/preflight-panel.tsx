@@ -1,4 +1,4 @@
-import { Alert, Spinner } from '@patternfly/react-core';
+import { Spinner } from '@patternfly/react-core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import type { UseQueryResult } from '@tanstack/react-query';
 import type { CapturePlan } from '../../contract/preflight.ts';
@@ -8,6 +8,7 @@ import type { CreateForm } from '../logic/create-input.ts';
 import { PlanAge, PlanView } from '../parts/plan-view.tsx';
 import { ProblemAlert } from '../parts/problem-alert.tsx';
 import { useTexts } from '../texts/i18n.ts';
+import { Note } from '../parts/note.tsx';
 
 /** Asked again at every change that matters to it. */
 export function usePreflight(
@@ -33,14 +34,14 @@ export function PreflightPanel(props: {
     <section className="kd-plan" aria-label={t('plan.title')} aria-live="polite">
       <h2 className="kd-plan-title">
         {t('plan.title')}
-        {isFetching ? <Spinner isInline aria-label={t('plan.checking')} /> : null}
+        {isFetching ? (
+          <Spinner isInline aria-label={t('plan.checking')} aria-valuetext={t('plan.checking')} />
+        ) : null}
       </h2>
       {error === null ? null : <ProblemAlert error={error} />}
       {plan === undefined ? null : (
         <>
-          {plan.possible ? null : (
-            <Alert isInline isPlain variant="danger" component="h3" title={t('plan.impossible')} />
-          )}
+          {plan.possible ? null : <Note isPlain variant="danger" title={t('plan.impossible')} />}
           <PlanView plan={plan} />
           <PlanAge plan={plan} />
         </>

@@ -1,4 +1,4 @@
-import { Alert, Checkbox, FormGroup, Radio } from '@patternfly/react-core';
+import { Checkbox, FormGroup, Radio } from '@patternfly/react-core';
 import type { Snapshot } from '../../contract/snapshots.ts';
 import type { Verdict } from '../../contract/state-predicates.ts';
 import type { Vm } from '../../contract/vms.ts';
@@ -11,6 +11,7 @@ import { Choice } from '../parts/filters.tsx';
 import { TextField } from '../parts/text-fields.tsx';
 import { useFormat } from '../parts/use-format.ts';
 import { useTexts } from '../texts/i18n.ts';
+import { Note } from '../parts/note.tsx';
 
 interface StepProps {
   readonly snapshot: Snapshot;
@@ -59,9 +60,7 @@ export function RollBackStep(
         isChecked={form.safetySnapshot}
         onChange={(_, safetySnapshot) => onChange({ ...form, safetySnapshot })}
       />
-      {form.safetySnapshot ? null : (
-        <Alert isInline variant="danger" component="h3" title={t('restore.safetyOff')} />
-      )}
+      {form.safetySnapshot ? null : <Note variant="danger" title={t('restore.safetyOff')} />}
       <FormGroup label={t('restore.start')} fieldId="start">
         <Choice
           id="start"
@@ -91,10 +90,9 @@ function Losses(props: {
   const differences = vm ? compareDisks(snapshot, vm) : [];
   return (
     <>
-      <Alert
-        isInline
+      <Note
         variant="warning"
-        component="h3"
+
         title={t('restore.lostTitle', { vm: snapshot.vmName })}
       >
         <ul className="kd-list">
@@ -106,7 +104,7 @@ function Losses(props: {
           ) : null}
           {since > 0 ? <li>{t('restore.between', { count: since })}</li> : null}
         </ul>
-      </Alert>
+      </Note>
       <div>
         <strong>{t('restore.differences')}</strong>
         <ul className="kd-list">

@@ -1,4 +1,3 @@
-import { Alert } from '@patternfly/react-core';
 import type { Host } from '../../contract/hosts.ts';
 import { useItems } from '../api.ts';
 import { Empty } from '../parts/empty.tsx';
@@ -10,6 +9,7 @@ import { Panel } from '../parts/panel.tsx';
 import { TimeText } from '../parts/time-text.tsx';
 import { useFormat } from '../parts/use-format.ts';
 import { useTexts } from '../texts/i18n.ts';
+import { Note } from '../parts/note.tsx';
 
 export function HostsPage(): React.ReactElement {
   const { t } = useTexts();
@@ -42,10 +42,9 @@ function HostPanel({ host }: { readonly host: Host }): React.ReactElement {
     <Panel title={host.name} actions={<StateLabel group="host-state" state={host.state} />}>
       <div className="kd-stack">
         {host.stateReason === null ? null : (
-          <Alert
-            isInline
+          <Note
             variant="danger"
-            component="h3"
+
             title={<span lang="en">{host.stateReason}</span>}
           />
         )}
@@ -82,13 +81,13 @@ function HostPanel({ host }: { readonly host: Host }): React.ReactElement {
           ]}
         />
         {hints.length === 0 ? null : (
-          <Alert isInline variant="info" component="h3" title={t('host.hints')}>
+          <Note variant="info" title={t('host.hints')}>
             {hints.map((hint) => (
               <p key={hint} lang="en">
                 {hint}
               </p>
             ))}
-          </Alert>
+          </Note>
         )}
       </div>
     </Panel>

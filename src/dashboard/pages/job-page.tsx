@@ -103,8 +103,8 @@ function JobFacts({ job }: { readonly job: Job }): React.ReactElement {
       </Link>,
     ],
     [t('field.created'), <TimeText at={job.createdAt} />],
-    [t('field.started'), <TimeText at={job.startedAt} />],
-    [t('field.finished'), <TimeText at={job.finishedAt} />],
+    [t('field.started'), <TimeText at={job.startedAt} none={t('common.notYet')} />],
+    [t('field.finished'), <TimeText at={job.finishedAt} none={t('common.notYet')} />],
     [t('field.attempts'), String(job.attempts)],
   ];
   return <Facts facts={facts} />;

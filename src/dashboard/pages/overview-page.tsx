@@ -1,4 +1,3 @@
-import { Alert } from '@patternfly/react-core';
 import { Link } from '@tanstack/react-router';
 import { useItems } from '../api.ts';
 import { PageFrame } from '../parts/page-frame.tsx';
@@ -8,6 +7,7 @@ import { PendingPanel } from './overview/pending-panel.tsx';
 import { ProtectionPanel } from './overview/protection-panel.tsx';
 import { RunningPanel } from './overview/running-panel.tsx';
 import { SpacePanel } from './overview/space-panel.tsx';
+import { Note } from '../parts/note.tsx';
 
 export function OverviewPage(): React.ReactElement {
   const { t } = useTexts();
@@ -33,18 +33,17 @@ function HostsAlert(): React.ReactElement | null {
   const notReady = hosts.data?.items.filter((host) => host.state !== 'ready') ?? [];
   if (notReady.length === 0) return null;
   return (
-    <Alert
-      isInline
+    <Note
       variant="danger"
-      component="h2"
+      level="h2"
       title={t('overview.hostsNotReady', { count: notReady.length })}
-      actionLinks={<Link to="/hosts">{t('nav.hosts')}</Link>}
+      links={<Link to="/hosts">{t('nav.hosts')}</Link>}
     >
       {notReady.slice(0, 5).map((host) => (
         <p key={host.id}>
           {host.name}: {word('host-state', host.state)}
         </p>
       ))}
-    </Alert>
+    </Note>
   );
 }

@@ -1,4 +1,3 @@
-import { Alert } from '@patternfly/react-core';
 import { useState } from 'react';
 import type { Repository } from '../../contract/repositories.ts';
 import { useAct, useItems, useWhoami } from '../api.ts';
@@ -16,6 +15,7 @@ import { TimeText } from '../parts/time-text.tsx';
 import { useFormat } from '../parts/use-format.ts';
 import { useRequestSent } from '../parts/use-request-sent.tsx';
 import { useTexts } from '../texts/i18n.ts';
+import { Note } from '../parts/note.tsx';
 
 export function RepositoriesPage(): React.ReactElement {
   const { t } = useTexts();
@@ -50,10 +50,9 @@ function RepositoryPanel(props: { readonly repository: Repository }): React.Reac
     >
       <div className="kd-stack">
         {repository.stateReason === null ? null : (
-          <Alert
-            isInline
+          <Note
             variant="warning"
-            component="h3"
+
             title={<span lang="en">{repository.stateReason}</span>}
           />
         )}

@@ -100,18 +100,24 @@ function RequestTable(props: {
             </Link>
           ),
         },
-        { title: t('field.requestedBy'), cell: (request) => request.requestedBy.name },
+        {
+          title: t('field.requestedBy'),
+          isOneLine: true,
+          cell: (request) => request.requestedBy.name,
+        },
         {
           title: t('field.reason'),
           cell: (request) => request.reason ?? <span className="kd-quiet">{t('common.none')}</span>,
         },
         {
           title: t('field.requested'),
+          isOneLine: true,
           cell: (request) => <TimeText at={request.createdAt} relative />,
         },
         props.isWaiting
           ? {
               title: t('field.expires'),
+              isOneLine: true,
               cell: (request) => <TimeText at={request.expiresAt} relative />,
             }
           : {

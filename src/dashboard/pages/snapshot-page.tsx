@@ -75,20 +75,13 @@ function SnapshotFacts({ snapshot }: { readonly snapshot: Snapshot }): React.Rea
       ? null
       : [t('field.levelReason'), <span lang="en">{snapshot.levelReason}</span>],
     [t('field.captured'), <TimeText at={snapshot.capturedAt} />],
-    pauseMs === null ? null : [t('field.pause'), format.duration(pauseMs)],
+    pauseMs === null || level === 'offline' ? null : [t('field.pause'), format.duration(pauseMs)],
     memoryMode === null ? null : [t('field.memoryMode'), word('memory-mode', memoryMode)],
     sizes === null ? null : [t('field.logical'), format.bytes(sizes.logicalBytes)],
     sizes === null ? null : [t('field.read'), format.bytes(sizes.readBytes)],
     sizes === null ? null : [t('field.new'), format.bytes(sizes.newBytes)],
     sizes === null ? null : [t('field.stored'), format.bytes(sizes.storedBytes)],
-    parentSnapshotId === null
-      ? null
-      : [
-          t('field.parent'),
-          <Link to="/snapshots/$snapshotId" params={{ snapshotId: parentSnapshotId }}>
-            {parentSnapshotId}
-          </Link>,
-        ],
+    parentSnapshotId === null ? null : [t('field.parent'), <ParentLink id={parentSnapshotId} />],
     [t('field.createdBy'), snapshot.createdBy.name],
     [t('field.pinned'), t(snapshot.pinned ? 'common.yes' : 'common.no')],
     [t('field.expires'), <TimeText at={snapshot.expiresAt} />],
@@ -99,6 +92,15 @@ function SnapshotFacts({ snapshot }: { readonly snapshot: Snapshot }): React.Rea
       : [t('field.digest'), <code className="kd-path">{snapshot.manifestDigest}</code>],
   ];
   return <Facts facts={facts} />;
+}
+
+function ParentLink({ id }: { readonly id: string }): React.ReactElement {
+  const parent = useCall('snapshotGet', { params: { id } });
+  return (
+    <Link to="/snapshots/$snapshotId" params={{ snapshotId: id }}>
+      {parent.data?.name ?? id}
+    </Link>
+  );
 }
 
 function SnapshotDisks({ snapshot }: { readonly snapshot: Snapshot }): React.ReactElement {

@@ -107,7 +107,7 @@ function SnapshotFilters(): React.ReactElement {
 }
 
 function SnapshotTable(props: { readonly snapshots: readonly Snapshot[] }): React.ReactElement {
-  const { t, word } = useTexts();
+  const { t } = useTexts();
   const format = useFormat();
   const columns: Column<Snapshot>[] = [
     {
@@ -120,6 +120,7 @@ function SnapshotTable(props: { readonly snapshots: readonly Snapshot[] }): Reac
     },
     {
       title: t('field.vm'),
+      isOneLine: true,
       cell: (snapshot) => (
         <Link to="/vms/$vmId" params={{ vmId: snapshot.vmId }}>
           {snapshot.vmName}
@@ -137,9 +138,9 @@ function SnapshotTable(props: { readonly snapshots: readonly Snapshot[] }): Reac
           <LevelLabel level={snapshot.level} reason={snapshot.levelReason} />
         ),
     },
-    { title: t('field.kind'), cell: (snapshot) => word('kind', snapshot.kind) },
     {
       title: t('field.captured'),
+      isOneLine: true,
       cell: (snapshot) => <TimeText at={snapshot.capturedAt ?? snapshot.createdAt} />,
     },
     {

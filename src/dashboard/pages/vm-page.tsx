@@ -1,4 +1,3 @@
-import { Alert } from '@patternfly/react-core';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { lazy, Suspense, useState } from 'react';
 import { vmCan } from '../../contract/state-predicates.ts';
@@ -16,6 +15,7 @@ import { PermissionButton } from '../parts/permission.tsx';
 import { Timeline } from '../parts/timeline.tsx';
 import { VmDisks, VmFacts } from '../parts/vm-facts.tsx';
 import { useTexts } from '../texts/i18n.ts';
+import { Note } from '../parts/note.tsx';
 
 const route = getRouteApi('/vms/$vmId');
 const CreateDialog = lazy(async () => ({
@@ -78,9 +78,7 @@ function VmContent({ vm }: { readonly vm: Vm }): React.ReactElement {
   const { t } = useTexts();
   return (
     <div className="kd-stack">
-      {vm.present ? null : (
-        <Alert isInline variant="warning" component="h2" title={t('vm.goneNotice')} />
-      )}
+      {vm.present ? null : <Note variant="warning" level="h2" title={t('vm.goneNotice')} />}
       <div className="kd-main-and-side">
         <Panel title={t('vm.timeline')}>
           <VmTimeline vm={vm} />

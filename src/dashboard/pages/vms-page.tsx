@@ -114,6 +114,7 @@ function VmTable({ vms }: { readonly vms: readonly Vm[] }): React.ReactElement {
   const columns: Column<Vm>[] = [
     {
       title: t('field.name'),
+      isOneLine: true,
       cell: (vm) => (
         <Link to="/vms/$vmId" params={{ vmId: vm.id }}>
           {vm.name}
@@ -143,6 +144,7 @@ function VmTable({ vms }: { readonly vms: readonly Vm[] }): React.ReactElement {
     },
     {
       title: t('field.lastSnapshot'),
+      isOneLine: true,
       cell: (vm) => <TimeText at={vm.lastSnapshotAt} relative />,
     },
     { title: t('field.labels'), cell: (vm) => <KeyValueLabels labels={vm.labels} /> },

@@ -6,6 +6,8 @@ export interface Column<Item> {
   /** Buttons: no heading for the eye, but one for the ear. */
   readonly isActions?: boolean;
   readonly isNumber?: boolean;
+  /** Kept on one line: numbers, times, names that are looked for. */
+  readonly isOneLine?: boolean;
 }
 
 /** On a phone each row becomes a card with its column titles. */
@@ -20,7 +22,11 @@ export function DataTable<Item>(props: {
       <Thead>
         <Tr>
           {props.columns.map((column) => (
-            <Th key={column.title} screenReaderText={column.isActions ? column.title : undefined}>
+            <Th
+              key={column.title}
+              modifier="nowrap"
+              screenReaderText={column.isActions ? column.title : undefined}
+            >
               {column.isActions ? null : column.title}
             </Th>
           ))}
@@ -33,7 +39,7 @@ export function DataTable<Item>(props: {
               <Td
                 key={column.title}
                 dataLabel={column.isActions ? undefined : column.title}
-                isActionCell={column.isActions}
+                modifier={column.isNumber || column.isOneLine ? 'nowrap' : undefined}
                 className={column.isNumber ? 'kd-number' : undefined}
               >
                 {column.cell(item)}

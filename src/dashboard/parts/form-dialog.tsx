@@ -32,12 +32,7 @@ export function FormDialog(props: FormDialogProps): React.ReactElement {
       aria-labelledby={`${id}-title`}
       onEscapePress={props.onClose}
     >
-      <ModalHeader
-        title={props.title}
-        labelId={`${id}-title`}
-        description={props.description}
-        titleIconVariant={props.isDanger ? 'danger' : undefined}
-      />
+      <ModalHeader title={props.title} labelId={`${id}-title`} description={props.description} />
       <ModalBody tabIndex={0}>
         <Form
           id={`${id}-form`}
@@ -57,6 +52,7 @@ export function FormDialog(props: FormDialogProps): React.ReactElement {
           variant={props.isDanger ? 'danger' : 'primary'}
           isDisabled={isIncomplete || isBusy}
           isLoading={isBusy}
+          spinnerAriaValueText={isBusy ? t('common.loading') : undefined}
         >
           {props.submitLabel}
         </Button>

@@ -23,7 +23,11 @@ export function Loaded<Data>(props: {
       {query.data === undefined ? null : props.children(query.data)}
       {query.isPending ? (
         <Bullseye className="kd-wait">
-          <Spinner aria-label={t('common.loading')} size="lg" />
+          <Spinner
+            aria-label={t('common.loading')}
+            aria-valuetext={t('common.loading')}
+            size="lg"
+          />
         </Bullseye>
       ) : null}
     </>

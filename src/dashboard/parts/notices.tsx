@@ -37,6 +37,7 @@ export function NoticeProvider(props: { readonly children: React.ReactNode }): R
             <Alert
               key={notice.id}
               variant="success"
+              variantLabel={t('note.success')}
               component="h2"
               title={notice.text}
               timeout={NOTICE_MS}

@@ -9,6 +9,7 @@ export function Panel(props: {
   return (
     <Card className={props.className}>
       <CardHeader
+        hasWrap
         actions={
           props.actions === undefined ? undefined : { actions: props.actions, hasNoOffset: true }
         }

@@ -1,4 +1,3 @@
-import { Alert } from '@patternfly/react-core';
 import type { CapturePlan, Plan, RestorePlan } from '../../contract/preflight.ts';
 import { useTexts } from '../texts/i18n.ts';
 import type { Texts } from '../texts/i18n.ts';
@@ -7,6 +6,7 @@ import type { Fact } from './facts.tsx';
 import { LevelLabel } from './labels.tsx';
 import { useFormat } from './use-format.ts';
 import type { Format } from '../logic/format.ts';
+import { Note } from './note.tsx';
 
 /** What an operation would do, in plain words. */
 export function PlanView({ plan }: { readonly plan: Plan }): React.ReactElement {
@@ -103,23 +103,21 @@ function PlanNotes({ plan }: { readonly plan: Plan }): React.ReactElement {
   return (
     <>
       {plan.problems.map((problem) => (
-        <Alert
+        <Note
           key={`${problem.code} ${problem.reason}`}
-          isInline
           variant="danger"
-          component="h3"
+
           title={word('error', problem.code)}
         >
           <p lang="en">{problem.reason}</p>
           <p lang="en">{t('common.whatToDo', { text: problem.whatToDo })}</p>
-        </Alert>
+        </Note>
       ))}
       {plan.warnings.map((warning) => (
-        <Alert
+        <Note
           key={`${warning.code} ${warning.message}`}
-          isInline
           variant="warning"
-          component="h3"
+
           title={<span lang="en">{warning.message}</span>}
         />
       ))}

@@ -1,19 +1,13 @@
-import { Alert } from '@patternfly/react-core';
 import { describeProblem } from '../logic/problem.ts';
 import { useTexts } from '../texts/i18n.ts';
+import { Note } from './note.tsx';
 
 /** What happened and what to do about it. */
 export function ProblemAlert({ error }: { readonly error: unknown }): React.ReactElement {
   const { t, word } = useTexts();
   const problem = describeProblem(error);
   return (
-    <Alert
-      isInline
-      isLiveRegion
-      variant="danger"
-      component="h2"
-      title={word('error', problem.code)}
-    >
+    <Note isLive variant="danger" level="h2" title={word('error', problem.code)}>
       <p lang="en">{problem.message}</p>
       {problem.whatToDo === null ? null : (
         <p lang="en">{t('common.whatToDo', { text: problem.whatToDo })}</p>
@@ -21,7 +15,7 @@ export function ProblemAlert({ error }: { readonly error: unknown }): React.Reac
       {problem.httpRequestId === null ? null : (
         <p className="kd-quiet">{t('common.serverRequest', { id: problem.httpRequestId })}</p>
       )}
-    </Alert>
+    </Note>
   );
 }
 
@@ -33,12 +27,12 @@ export function FailureAlert(props: {
 }): React.ReactElement {
   const { word } = useTexts();
   return (
-    <Alert isInline variant="danger" component="h2" title={props.title}>
+    <Note variant="danger" level="h2" title={props.title}>
       <p>
         <strong>{word('error', props.failure.code)}</strong>
       </p>
       <p lang="en">{props.failure.message}</p>
       {props.children}
-    </Alert>
+    </Note>
   );
 }

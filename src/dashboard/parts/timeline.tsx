@@ -54,25 +54,27 @@ function Lanes(props: {
   const { row } = props;
   const x = laneX(row.lane);
   return (
-    <svg className="kd-lanes" width={props.laneCount * LANE_WIDTH} aria-hidden="true">
-      {row.passing.map((lane) => (
-        <line key={lane} x1={laneX(lane)} x2={laneX(lane)} y1="0" y2="100%" />
-      ))}
-      {row.joins.map((lane) => (
-        <polyline
-          key={lane}
-          points={`${laneX(lane)},0 ${laneX(lane)},${DOT_Y - 12} ${x},${DOT_Y}`}
+    <div className="kd-lanes" style={{ width: props.laneCount * LANE_WIDTH }}>
+      <svg width={props.laneCount * LANE_WIDTH} aria-hidden="true">
+        {row.passing.map((lane) => (
+          <line key={lane} x1={laneX(lane)} x2={laneX(lane)} y1="0" y2="100%" />
+        ))}
+        {row.joins.map((lane) => (
+          <polyline
+            key={lane}
+            points={`${laneX(lane)},0 ${laneX(lane)},${DOT_Y - 12} ${x},${DOT_Y}`}
+          />
+        ))}
+        {row.continuesUp ? <line x1={x} x2={x} y1="0" y2={DOT_Y} /> : null}
+        {row.continuesDown ? <line x1={x} x2={x} y1={DOT_Y} y2="100%" /> : null}
+        <circle
+          cx={x}
+          cy={DOT_Y}
+          r="5.5"
+          className={row.snapshot === null ? 'kd-dot-now' : `kd-dot-${row.snapshot.state}`}
         />
-      ))}
-      {row.continuesUp ? <line x1={x} x2={x} y1="0" y2={DOT_Y} /> : null}
-      {row.continuesDown ? <line x1={x} x2={x} y1={DOT_Y} y2="100%" /> : null}
-      <circle
-        cx={x}
-        cy={DOT_Y}
-        r="5.5"
-        className={row.snapshot === null ? 'kd-dot-now' : `kd-dot-${row.snapshot.state}`}
-      />
-    </svg>
+      </svg>
+    </div>
   );
 }
 
@@ -86,7 +88,9 @@ function SnapshotRow(props: {
   const { sizes, pauseMs } = snapshot;
   const quiet = [
     word('kind', snapshot.kind),
-    pauseMs === null ? null : `${t('field.pause')} ${format.duration(pauseMs)}`,
+    pauseMs === null || snapshot.level === 'offline'
+      ? null
+      : `${t('field.pause')} ${format.duration(pauseMs)}`,
     sizes === null ? null : `${t('field.stored')} ${format.bytes(sizes.storedBytes)}`,
     snapshot.expiresAt === null ? null : `${t('field.expires')} ${format.time(snapshot.expiresAt)}`,
   ].filter((part) => part !== null);

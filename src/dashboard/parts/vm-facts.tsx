@@ -1,4 +1,3 @@
-import { Alert } from '@patternfly/react-core';
 import type { Vm } from '../../contract/vms.ts';
 import type { DiskDescription } from '../../shared/inventory.ts';
 import { useTexts } from '../texts/i18n.ts';
@@ -6,6 +5,7 @@ import { Facts } from './facts.tsx';
 import { KeyValueLabels } from './labels.tsx';
 import { TimeText } from './time-text.tsx';
 import { useFormat } from './use-format.ts';
+import { Note } from './note.tsx';
 
 export function VmFacts({ vm }: { readonly vm: Vm }): React.ReactElement {
   const { t, word } = useTexts();
@@ -38,13 +38,13 @@ function MemoryObstacles(props: {
 }): React.ReactElement | null {
   if (props.reasons.length === 0) return null;
   return (
-    <Alert isInline variant="info" component="h3" title={props.title}>
+    <Note variant="info" title={props.title}>
       {props.reasons.map((reason) => (
         <p key={reason} lang="en">
           {reason}
         </p>
       ))}
-    </Alert>
+    </Note>
   );
 }
 

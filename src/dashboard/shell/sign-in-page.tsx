@@ -1,6 +1,5 @@
 import {
   ActionGroup,
-  Alert,
   Button,
   Card,
   CardBody,
@@ -17,6 +16,7 @@ import { signIn } from '../session.ts';
 import { useTexts } from '../texts/i18n.ts';
 import { LanguageButton } from './language-button.tsx';
 import { Logo } from './logo.tsx';
+import { Note } from '../parts/note.tsx';
 
 const isRefused = (error: unknown): boolean =>
   error instanceof OperationError && error.code === 'unauthenticated';
@@ -70,7 +70,7 @@ function SignInForm(): React.ReactElement {
       }}
     >
       {isRefused(error) ? (
-        <Alert isInline isLiveRegion variant="danger" title={t('signIn.refused')} component="h2" />
+        <Note isLive variant="danger" title={t('signIn.refused')} level="h2" />
       ) : error === null ? null : (
         <ProblemAlert error={error} />
       )}

@@ -21,7 +21,7 @@ export function ProtectionPanel(): React.ReactElement {
   const vms = useItems('vmList', { query: { limit: 500 } }, { maxItems: VMS_MAX });
   return (
     <Panel
-      className="kd-panel-wide"
+      className="kd-panel-tall"
       title={t('overview.unprotected')}
       actions={
         <Switcher
