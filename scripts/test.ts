@@ -1,39 +1,40 @@
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
+import { buildDashboard } from './build-dashboard.ts';
 import { runChecks } from './check.ts';
 import { runScript, setUp } from './setup/setup.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const TEST_TIMEOUT_MS = 5 * 60_000;
 
-/** Unit tests lie beside the sources; the runner starts files in the order of their paths. */
-export const TEST_PATTERNS = [
-  'scripts/**/*.test.ts',
-  'src/**/*.test.ts',
-  'test/*.test.ts',
-  'test/{support,integration,end-to-end}/**/*.test.ts',
-];
+/** Tests beside the sources: quick, several files at once. */
+export const UNIT_PATTERNS = ['scripts/**/*.test.ts', 'src/**/*.test.ts', 'test/*.test.ts'];
+/** The product on real guests: one file at a time, because each emulated guest keeps a core busy. */
+export const GUEST_PATTERNS = ['test/{support,integration,e2e}/**/*.test.ts'];
+
+export interface TestPlan {
+  /** Nothing was chosen: the checks run too. */
+  readonly everything: boolean;
+  /** Arguments of Node for one run of the test runner after the other. */
+  readonly runs: readonly (readonly string[])[];
+}
 
 /** What is given after `--`: options go to the runner, and patterns stand in for all tests. */
-export function planRun(
-  args: readonly string[],
-  cores: number,
-): { runnerArguments: string[]; everything: boolean } {
+export function planRun(args: readonly string[], cores: number): TestPlan {
   const options = args.filter((argument) => argument.startsWith('-'));
   const patterns = args.filter((argument) => !argument.startsWith('-'));
-  return {
-    everything: patterns.length === 0,
-    runnerArguments: [
-      '--test',
-      // Each emulated guest keeps a core busy: more files at once would only time each other out.
-      `--test-concurrency=${Math.min(Math.max(cores, 1), 4)}`,
-      `--test-timeout=${TEST_TIMEOUT_MS}`,
-      '--test-reporter=spec',
-      ...options,
-      ...(patterns.length === 0 ? TEST_PATTERNS : patterns),
-    ],
-  };
+  const run = (concurrency: number, files: readonly string[]): string[] => [
+    '--test',
+    `--test-concurrency=${concurrency}`,
+    `--test-timeout=${TEST_TIMEOUT_MS}`,
+    '--test-reporter=spec',
+    ...options,
+    ...files,
+  ];
+  if (patterns.length > 0) return { everything: false, runs: [run(1, patterns)] };
+  const atOnce = Math.min(Math.max(cores, 1), 4);
+  return { everything: true, runs: [run(atOnce, UNIT_PATTERNS), run(1, GUEST_PATTERNS)] };
 }
 
 async function runTests(args: readonly string[]): Promise<number> {
@@ -54,9 +55,10 @@ async function main(): Promise<number> {
   const plan = planRun(process.argv.slice(2), availableParallelism());
   const checksPassed = plan.everything ? await runChecks() : true;
   await setUp(['test']);
-  const exitCode = await runTests(plan.runnerArguments);
-  // The checks spoke first; the last lines stay those of the test runner.
-  return exitCode === 0 && !checksPassed ? 1 : exitCode;
+  if (plan.everything) await buildDashboard();
+  let allPassed = checksPassed;
+  for (const run of plan.runs) allPassed = (await runTests(run)) === 0 && allPassed;
+  return allPassed ? 0 : 1;
 }
 
 if (import.meta.main) await runScript(main);

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createDirectoryStorage } from '../data-plane/blob-storage/directory/directory-storage.ts';
 import type { RepositoryKey } from '../data-plane/chunk-repository/key-slots.ts';
@@ -73,6 +74,8 @@ export async function openStore(settings: Settings, logger: Logger): Promise<Ope
     return { repository: await openRepository(options), isNew: false };
   } catch (error) {
     if (!(error instanceof OperationError) || error.code !== 'repository_not_found') throw error;
+    // The repository is made before the catalog: one without the other is a mount that is missing.
+    if (existsSync(settings.databasePath)) throw error;
   }
   const { encrypted } = settings.repository;
   return { repository: await createRepository({ ...options, encrypted }), isNew: true };
