@@ -1,11 +1,21 @@
-import { mkdirSync, rmSync, statSync } from 'node:fs';
-import path from 'node:path';
-import { DatabaseSync, type SQLOutputValue, type StatementSync } from 'node:sqlite';
-import { MIB } from '../../shared/byte-size.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { DIGEST_BYTES, digestHex } from './digest.ts';
-import type { FrameEncoding } from './frame.ts';
+import { createDigestFilter, type DigestFilter, FILTER_DIGESTS_MAX } from './digest-filter.ts';
+import { DIGEST_WORDS, digestWords, isSameDigest, SEGMENT_DIGESTS_MAX } from './digest-table.ts';
+import { frameOfWords, type IndexedFrame, insertContents, prefixOf } from './index-contents.ts';
+import {
+  inTransaction,
+  type IndexDatabase,
+  integerOf,
+  isIndexCorruption,
+  openIndexDatabase,
+  removeIndexFiles,
+  type Row,
+  StaleIndexError,
+  wordsOf,
+} from './index-database.ts';
 import type { PackContents } from './pack-format.ts';
+import { createSegmentCache, type Segment, type SegmentCache } from './segment-cache.ts';
 
 /** A cache of what the packs' tables of contents say; any copy of it can be thrown away. */
 export interface ChunkIndex {
@@ -15,12 +25,19 @@ export interface ChunkIndex {
   /** Remembers that a pack cannot be read, so that it is not read again at every start. */
   addDamagedPack(pack: { id: Uint8Array; sizeBytes: number; reason: string }): void;
   forgetPacks(packs: readonly IndexedPack[]): void;
-  /** Where a chunk is, in a pack that `accept` takes; null when nowhere. */
-  locate(digest: Uint8Array, accept?: (pack: IndexedPack) => boolean): ChunkPlace | null;
+  /** Where a chunk is, in the newest pack that `accept` takes; null when nowhere. */
+  locate(digest: Uint8Array, accept?: AcceptPack): ChunkPlace | null;
+  /**
+   * The same in any pack, for the digest at a position of words. The cursor says what was found and
+   * is where the next search looks first: neighbours in a tree are neighbours in a pack.
+   */
+  find(words: Int32Array, at: number, cursor: PlaceCursor, accept: AcceptPack | null): boolean;
   frameOf(place: ChunkPlace): IndexedFrame | null;
   totals(): IndexTotals;
   /** Drops what is remembered of packs in memory: other processes may have changed the file. */
   forgetCached(): void;
+  /** Prepares a bounded part of quick answers for chunks that are new; true when there is more. */
+  warm(): boolean;
   /** Removes rows of packs that are gone; slices keep each transaction short. */
   purgeSlice(slice: number): void;
   /** Empties the index; the next synchronisation fills it again. */
@@ -28,7 +45,10 @@ export interface ChunkIndex {
   close(): void;
 }
 
+export type AcceptPack = (pack: IndexedPack) => boolean;
+
 export const PURGE_SLICES = 256;
+const PREFIXES_PER_SLICE = 2 ** 40;
 
 export interface IndexedPack {
   readonly number: number;
@@ -47,16 +67,10 @@ export interface ChunkPlace {
   readonly slot: number;
 }
 
-export interface IndexedFrame {
-  readonly pack: IndexedPack;
-  readonly frameNumber: number;
-  readonly firstSlot: number;
-  readonly chunkCount: number;
-  readonly offset: number;
-  readonly storedLength: number;
-  readonly plainLength: number;
-  readonly blockSizeBytes: number;
-  readonly encoding: FrameEncoding;
+export interface PlaceCursor {
+  segment: Segment | null;
+  /** Position in the segment. */
+  slot: number;
 }
 
 export interface IndexTotals {
@@ -66,266 +80,279 @@ export interface IndexTotals {
   readonly plainBytes: number;
 }
 
-const SCHEMA_VERSION = 1;
-const CORRUPT_CODES = new Set([11, 26]);
-/** Above this a check at every start would take longer than it is worth. */
-const CHECKED_SIZE_MAX_BYTES = 64 * MIB;
-const BUSY_TIMEOUT_MS = 20_000;
+export function placeAt({ segment, slot }: PlaceCursor): ChunkPlace {
+  if (segment === null) throw new Error('nothing was found');
+  return { pack: segment.pack, slot: segment.firstSlot + slot };
+}
 
-const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS packs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL,
-    created_at_ms INTEGER NOT NULL, chunk_count INTEGER NOT NULL, plain_bytes INTEGER NOT NULL,
-    damage TEXT
-  );
-  CREATE TABLE IF NOT EXISTS frames (
-    pack INTEGER NOT NULL, first_slot INTEGER NOT NULL, number INTEGER NOT NULL,
-    chunk_count INTEGER NOT NULL, offset INTEGER NOT NULL, stored_length INTEGER NOT NULL,
-    plain_length INTEGER NOT NULL, block_size INTEGER NOT NULL, zstd INTEGER NOT NULL,
-    PRIMARY KEY (pack, first_slot)
-  ) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS chunks (
-    digest BLOB NOT NULL, pack INTEGER NOT NULL, slot INTEGER NOT NULL, PRIMARY KEY (digest, pack)
-  ) WITHOUT ROWID;
-`;
+/** Segments of tables of contents read for the filter in one turn. */
+const WARM_DIGESTS = 64 * SEGMENT_DIGESTS_MAX;
+/** A list takes at most a few kilobytes. */
+const CACHED_FRAME_LISTS_MAX = 1024;
 
-type Row = Record<string, SQLOutputValue>;
+interface Warmth {
+  readonly filter: DigestFilter;
+  /** Packs whose digests are in the filter. */
+  readonly covered: Set<number>;
+  ready: boolean;
+}
+
+interface IndexState {
+  readonly indexPath: string;
+  readonly repositoryId: string;
+  readonly segments: SegmentCache;
+  readonly cachedPacks: Map<number, IndexedPack | null>;
+  readonly cachedFrames: Map<number, Int32Array>;
+  connection: IndexDatabase;
+  warmth: Warmth | null;
+}
 
 export function openChunkIndex(indexPath: string, repositoryId: string): ChunkIndex {
-  mkdirSync(path.dirname(indexPath), { recursive: true, mode: 0o700 });
-  let connection = openOrRecreate(indexPath, repositoryId);
-  const cachedPacks = new Map<number, IndexedPack | null>();
-
-  const reset = (): void => {
-    connection.database.close();
-    removeFiles(indexPath);
-    cachedPacks.clear();
-    connection = openOrRecreate(indexPath, repositoryId);
+  const state: IndexState = {
+    indexPath,
+    repositoryId,
+    segments: createSegmentCache(),
+    cachedPacks: new Map(),
+    cachedFrames: new Map(),
+    connection: openIndexDatabase(indexPath, repositoryId),
+    warmth: null,
   };
-
-  const guarded = <T>(action: () => T): T => {
-    try {
-      return action();
-    } catch (error) {
-      if (!isCorruption(error)) throw error;
-      reset();
-      throw new OperationError(
-        'repository_damaged',
-        'The local index of the repository was damaged and has been emptied; it fills itself again. Try again.',
-        { cause: error },
-      );
-    }
-  };
-
-  const locate = createLookup(() => connection, cachedPacks);
 
   return {
-    packs: () => guarded(() => connection.allPacks.all().map(decodePack)),
-    addPack: (pack) =>
-      guarded(() => {
-        const added = insertPack(connection, pack);
-        cachedPacks.set(added.number, added);
-        return added;
-      }),
-    addDamagedPack: ({ id, sizeBytes, reason }) =>
-      guarded(() => void connection.insertPack.run(id, sizeBytes, 0, 0, 0, reason)),
-    forgetPacks: (packs) =>
-      guarded(() =>
-        inTransaction(connection.database, () => {
-          for (const { number } of packs) {
-            connection.deletePack.run(number);
-            connection.deleteFrames.run(number);
-            cachedPacks.set(number, null);
-          }
-        }),
-      ),
-    locate: (digest, accept) => guarded(() => locate(digest, accept)),
+    ...createPackRows(state),
+    locate(digest, accept) {
+      const cursor: PlaceCursor = { segment: null, slot: 0 };
+      const words = digestWords(digest);
+      const found = guard(state, () => findInFile(state, words, 0, cursor, accept ?? null));
+      return found ? placeAt(cursor) : null;
+    },
+    find(words, at, cursor, accept) {
+      if (isNextOfCursor(words, at, cursor, accept)) {
+        cursor.slot += 1;
+        return true;
+      }
+      if (state.segments.find(words, at, cursor, accept)) return true;
+      const { warmth } = state;
+      if (warmth?.ready === true && !warmth.filter.mayHave(words, at)) return false;
+      return guard(state, () => findInFile(state, words, at, cursor, accept));
+    },
     frameOf: ({ pack, slot }) =>
-      guarded(() => {
-        const row = connection.frame.get(pack.number, slot);
-        return row === undefined ? null : decodeFrameRow(row, pack, slot);
+      guard(state, () => {
+        const frames = framesOf(state, pack);
+        return frames === null ? null : frameOfWords(frames, pack, slot);
       }),
-    totals: () => guarded(() => decodeTotals(connection.totals.get() ?? {})),
-    forgetCached: () => cachedPacks.clear(),
-    purgeSlice: (slice) =>
-      guarded(() => {
-        const low = Buffer.alloc(DIGEST_BYTES);
-        low[0] = slice;
-        const high = Buffer.alloc(DIGEST_BYTES + 1, 0xff);
-        high[0] = slice;
-        connection.purge.run(low, high);
+    totals: () => guard(state, () => decodeTotals(state.connection.totals.get() ?? {})),
+    forgetCached: () => dropCached(state),
+    warm: () =>
+      guard(state, () => {
+        state.warmth ??= { filter: createDigestFilter(), covered: new Set(), ready: false };
+        return warmSome(state.connection, state.warmth);
       }),
-    reset,
+    purgeSlice(slice) {
+      const from = slice * PREFIXES_PER_SLICE;
+      guard(state, () => state.connection.purge.run(from, from + PREFIXES_PER_SLICE));
+    },
+    reset: () => reset(state),
     close() {
-      if (connection.database.isOpen) connection.database.close();
+      if (state.connection.database.isOpen) state.connection.database.close();
     },
   };
 }
 
-type Locate = (
-  digest: Uint8Array,
-  accept: ((pack: IndexedPack) => boolean) | undefined,
-) => ChunkPlace | null;
-
-function createLookup(
-  connection: () => Connection,
-  cachedPacks: Map<number, IndexedPack | null>,
-): Locate {
-  const packOf = (number: number): IndexedPack | null => {
-    const cached = cachedPacks.get(number);
-    if (cached !== undefined) return cached;
-    const row = connection().packByNumber.get(number);
-    const pack = row === undefined ? null : decodePack(row);
-    cachedPacks.set(number, pack);
-    return pack;
-  };
-
-  return (digest, accept) => {
-    const first = connection().chunk.get(digest);
-    if (first === undefined) return null;
-    const place = acceptRow(first, packOf, accept);
-    if (place !== null) return place;
-    for (const row of connection().chunk.all(digest)) {
-      const other = acceptRow(row, packOf, accept);
-      if (other !== null) return other;
-    }
-    return null;
-  };
-}
-
-interface Connection {
-  readonly database: DatabaseSync;
-  readonly packByNumber: StatementSync;
-  readonly packById: StatementSync;
-  readonly allPacks: StatementSync;
-  readonly insertPack: StatementSync;
-  readonly insertFrame: StatementSync;
-  readonly insertChunk: StatementSync;
-  readonly deletePack: StatementSync;
-  readonly deleteFrames: StatementSync;
-  readonly chunk: StatementSync;
-  readonly frame: StatementSync;
-  readonly totals: StatementSync;
-  readonly purge: StatementSync;
-}
-
-function openOrRecreate(indexPath: string, repositoryId: string): Connection {
-  try {
-    return connect(indexPath, repositoryId);
-  } catch (error) {
-    if (!isCorruption(error)) throw error;
-    removeFiles(indexPath);
-    return connect(indexPath, repositoryId);
-  }
-}
-
-class StaleIndexError extends Error {}
-
-function connect(indexPath: string, repositoryId: string): Connection {
-  const database = new DatabaseSync(indexPath, { timeout: BUSY_TIMEOUT_MS });
-  try {
-    // The index can be rebuilt, so a lost transaction costs a synchronisation and nothing else.
-    database.exec(
-      'PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;',
-    );
-    database.exec(SCHEMA);
-    checkIdentity(database, `${SCHEMA_VERSION} ${repositoryId}`);
-    if (statSync(indexPath).size <= CHECKED_SIZE_MAX_BYTES) checkIntegrity(database);
-    return prepare(database);
-  } catch (error) {
-    database.close();
-    throw error;
-  }
-}
-
-function checkIdentity(database: DatabaseSync, identity: string): void {
-  database.prepare('INSERT OR IGNORE INTO meta VALUES (?, ?)').run('identity', identity);
-  const row = database.prepare('SELECT value FROM meta WHERE key = ?').get('identity');
-  if (row?.['value'] !== identity) throw new StaleIndexError('index of another repository');
-}
-
-function checkIntegrity(database: DatabaseSync): void {
-  const row = database.prepare('PRAGMA quick_check(1)').get();
-  if (row?.['quick_check'] !== 'ok') throw new StaleIndexError('index fails its check');
-}
-
-function prepare(database: DatabaseSync): Connection {
+function createPackRows(
+  state: IndexState,
+): Pick<ChunkIndex, 'packs' | 'addPack' | 'addDamagedPack' | 'forgetPacks'> {
+  const { segments, cachedPacks, cachedFrames } = state;
   return {
-    database,
-    packByNumber: database.prepare('SELECT * FROM packs WHERE number = ?'),
-    packById: database.prepare('SELECT * FROM packs WHERE id = ?'),
-    allPacks: database.prepare('SELECT * FROM packs ORDER BY number'),
-    insertPack: database.prepare(
-      'INSERT OR IGNORE INTO packs (id, size_bytes, created_at_ms, chunk_count, plain_bytes, damage) VALUES (?, ?, ?, ?, ?, ?)',
-    ),
-    insertFrame: database.prepare(
-      'INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-    ),
-    insertChunk: database.prepare('INSERT OR IGNORE INTO chunks VALUES (?, ?, ?)'),
-    deletePack: database.prepare('DELETE FROM packs WHERE number = ?'),
-    deleteFrames: database.prepare('DELETE FROM frames WHERE pack = ?'),
-    chunk: database.prepare('SELECT pack, slot FROM chunks WHERE digest = ? ORDER BY pack DESC'),
-    frame: database.prepare(
-      'SELECT * FROM frames WHERE pack = ? AND first_slot <= ? ORDER BY first_slot DESC LIMIT 1',
-    ),
-    totals: database.prepare(
-      'SELECT count(*) AS packs, total(chunk_count) AS chunks, total(size_bytes) AS stored, total(plain_bytes) AS plain FROM packs',
-    ),
-    purge: database.prepare(
-      'DELETE FROM chunks WHERE digest >= ? AND digest < ? AND pack NOT IN (SELECT number FROM packs)',
-    ),
+    packs: () =>
+      guard(state, () => {
+        const { connection, warmth } = state;
+        const packs = connection.allPacks.all().map(decodePack);
+        // What another process added is not in the filter: until it is, the file is asked.
+        if (warmth && packs.some(({ number }) => !warmth.covered.has(number))) {
+          warmth.ready = false;
+        }
+        return packs;
+      }),
+    addPack: (pack) =>
+      guard(state, () => {
+        const { connection, warmth } = state;
+        const added = inTransaction(connection.database, () => insertPack(connection, pack));
+        cachedPacks.set(added.number, added);
+        const words = digestWords(pack.contents.digests);
+        segments.addPack(added, words);
+        if (warmth && !warmth.covered.has(added.number)) {
+          warmth.filter.add(words, added.chunkCount);
+          warmth.covered.add(added.number);
+        }
+        return added;
+      }),
+    addDamagedPack: ({ id, sizeBytes, reason }) =>
+      guard(state, () => void state.connection.insertPack.run(id, sizeBytes, 0, 0, 0, reason)),
+    forgetPacks: (packs) =>
+      guard(state, () => {
+        const { connection } = state;
+        inTransaction(connection.database, () => {
+          for (const { number } of packs) {
+            connection.deletePack.run(number);
+            connection.deleteFrames.run(number);
+            connection.deleteSegments.run(number);
+            cachedPacks.set(number, null);
+            cachedFrames.delete(number);
+          }
+        });
+        segments.forget(new Set(packs.map(({ number }) => number)));
+      }),
   };
+}
+
+function dropCached({ segments, cachedPacks, cachedFrames }: IndexState): void {
+  segments.forget(null);
+  cachedPacks.clear();
+  cachedFrames.clear();
+}
+
+function reset(state: IndexState): void {
+  state.connection.database.close();
+  removeIndexFiles(state.indexPath);
+  dropCached(state);
+  state.warmth = null;
+  state.connection = openIndexDatabase(state.indexPath, state.repositoryId);
+}
+
+function guard<T>(state: IndexState, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (!isIndexCorruption(error)) throw error;
+    reset(state);
+    throw new OperationError(
+      'repository_damaged',
+      'The local index of the repository was damaged and has been emptied; it fills itself again. Try again.',
+      { cause: error },
+    );
+  }
+}
+
+/** The index file is asked only for what the memory does not know. */
+function findInFile(
+  state: IndexState,
+  words: Int32Array,
+  at: number,
+  cursor: PlaceCursor,
+  accept: AcceptPack | null,
+): boolean {
+  for (const row of state.connection.places.all(prefixOf(words, at))) {
+    const pack = packOf(state, integerOf(row, 'pack'));
+    if (pack === null || pack.damage !== null || accept?.(pack) === false) continue;
+    const slot = integerOf(row, 'slot');
+    const segment = segmentAt(state, pack, slot);
+    if (segment === null) continue;
+    const inSegment = slot - segment.firstSlot;
+    if (!isSameDigest(segment.words, inSegment * DIGEST_WORDS, words, at)) continue;
+    cursor.segment = segment;
+    cursor.slot = inSegment;
+    return true;
+  }
+  return false;
+}
+
+function packOf({ connection, cachedPacks }: IndexState, number: number): IndexedPack | null {
+  const cached = cachedPacks.get(number);
+  if (cached !== undefined) return cached;
+  const row = connection.packByNumber.get(number);
+  const pack = row === undefined ? null : decodePack(row);
+  cachedPacks.set(number, pack);
+  return pack;
+}
+
+/** Null when another process has just removed it. */
+function segmentAt(
+  { connection, segments }: IndexState,
+  pack: IndexedPack,
+  slot: number,
+): Segment | null {
+  const firstSlot = slot - (slot % SEGMENT_DIGESTS_MAX);
+  const known = segments.get(pack, firstSlot);
+  if (known !== undefined) return known;
+  const words = readSegment(connection, pack, firstSlot);
+  return words === null ? null : segments.add(pack, firstSlot, words);
+}
+
+/** Null when another process has just removed it. */
+function framesOf({ connection, cachedFrames }: IndexState, pack: IndexedPack): Int32Array | null {
+  const cached = cachedFrames.get(pack.number);
+  if (cached !== undefined) return cached;
+  const row = connection.frames.get(pack.number);
+  if (row === undefined) return null;
+  const frames = wordsOf(row, 'frames');
+  cachedFrames.set(pack.number, frames);
+  for (const oldest of cachedFrames.keys()) {
+    if (cachedFrames.size <= CACHED_FRAME_LISTS_MAX) break;
+    cachedFrames.delete(oldest);
+  }
+  return frames;
+}
+
+function warmSome(connection: IndexDatabase, warmth: Warmth): boolean {
+  const packs = connection.allPacks.all().map(decodePack);
+  if (packs.reduce((sum, { chunkCount }) => sum + chunkCount, 0) > FILTER_DIGESTS_MAX) {
+    warmth.ready = false;
+    return false;
+  }
+  let read = 0;
+  for (const pack of packs) {
+    if (warmth.covered.has(pack.number)) continue;
+    if (read >= WARM_DIGESTS) return true;
+    for (let slot = 0; slot < pack.chunkCount; slot += SEGMENT_DIGESTS_MAX) {
+      const words = readSegment(connection, pack, slot);
+      if (words !== null) warmth.filter.add(words, words.length / DIGEST_WORDS);
+    }
+    read += pack.chunkCount;
+    warmth.covered.add(pack.number);
+  }
+  warmth.ready = true;
+  return false;
+}
+
+function isNextOfCursor(
+  words: Int32Array,
+  at: number,
+  { segment, slot }: PlaceCursor,
+  accept: AcceptPack | null,
+): boolean {
+  if (segment === null || segment.gone || slot + 1 >= segment.count) return false;
+  if (!isSameDigest(segment.words, (slot + 1) * DIGEST_WORDS, words, at)) return false;
+  return accept === null || accept(segment.pack);
+}
+
+function readSegment(
+  connection: IndexDatabase,
+  pack: IndexedPack,
+  firstSlot: number,
+): Int32Array | null {
+  const row = connection.segment.get(pack.number, firstSlot);
+  if (row === undefined) return null;
+  const words = wordsOf(row, 'digests');
+  const expected = Math.min(SEGMENT_DIGESTS_MAX, pack.chunkCount - firstSlot);
+  if (words.length !== expected * DIGEST_WORDS) {
+    throw new StaleIndexError('a list of digests has another length');
+  }
+  return words;
 }
 
 function insertPack(
-  connection: Connection,
+  connection: IndexDatabase,
   { id, sizeBytes, contents }: { id: Uint8Array; sizeBytes: number; contents: PackContents },
 ): IndexedPack {
-  return inTransaction(connection.database, () => {
-    const known = connection.packById.get(id);
-    if (known !== undefined) return decodePack(known);
-    const chunkCount = contents.digests.length / DIGEST_BYTES;
-    const plainBytes = contents.frames.reduce((sum, frame) => sum + frame.plainLength, 0);
-    connection.insertPack.run(id, sizeBytes, contents.createdAtMs, chunkCount, plainBytes, null);
-    const pack = decodePack(connection.packById.get(id) ?? {});
-    let firstSlot = 0;
-    for (const [frameNumber, frame] of contents.frames.entries()) {
-      const { offset, storedLength, plainLength, blockSizeBytes, encoding } = frame;
-      const place = [pack.number, firstSlot, frameNumber, frame.chunkCount, offset];
-      const zstd = encoding === 'zstd' ? 1 : 0;
-      connection.insertFrame.run(...place, storedLength, plainLength, blockSizeBytes, zstd);
-      firstSlot += frame.chunkCount;
-    }
-    for (let slot = 0; slot < chunkCount; slot += 1) {
-      const digest = contents.digests.subarray(slot * DIGEST_BYTES, (slot + 1) * DIGEST_BYTES);
-      connection.insertChunk.run(digest, pack.number, slot);
-    }
-    return pack;
-  });
-}
-
-function inTransaction<T>(database: DatabaseSync, action: () => T): T {
-  database.exec('BEGIN IMMEDIATE');
-  try {
-    const result = action();
-    database.exec('COMMIT');
-    return result;
-  } catch (error) {
-    // SQLite may have rolled back by itself (a full disk): a second rollback then has nothing to do.
-    if (database.isTransaction) database.exec('ROLLBACK');
-    throw error;
-  }
-}
-
-function acceptRow(
-  row: Row,
-  packOf: (number: number) => IndexedPack | null,
-  accept: ((pack: IndexedPack) => boolean) | undefined,
-): ChunkPlace | null {
-  const pack = packOf(integer(row, 'pack'));
-  if (pack === null || pack.damage !== null || accept?.(pack) === false) return null;
-  return { pack, slot: integer(row, 'slot') };
+  const known = connection.packById.get(id);
+  if (known !== undefined) return decodePack(known);
+  const chunkCount = contents.digests.length / DIGEST_BYTES;
+  const plainBytes = contents.frames.reduce((sum, frame) => sum + frame.plainLength, 0);
+  connection.insertPack.run(id, sizeBytes, contents.createdAtMs, chunkCount, plainBytes, null);
+  const pack = decodePack(connection.packById.get(id) ?? {});
+  insertContents(connection, pack.number, contents);
+  return pack;
 }
 
 function decodePack(row: Row): IndexedPack {
@@ -333,54 +360,21 @@ function decodePack(row: Row): IndexedPack {
   if (!(id instanceof Uint8Array)) throw new StaleIndexError('column id is not a blob');
   const damage = row['damage'];
   return {
-    number: integer(row, 'number'),
+    number: integerOf(row, 'number'),
     id,
     idHex: digestHex(id),
-    sizeBytes: integer(row, 'size_bytes'),
-    createdAtMs: integer(row, 'created_at_ms'),
-    chunkCount: integer(row, 'chunk_count'),
+    sizeBytes: integerOf(row, 'size_bytes'),
+    createdAtMs: integerOf(row, 'created_at_ms'),
+    chunkCount: integerOf(row, 'chunk_count'),
     damage: typeof damage === 'string' ? damage : null,
   };
 }
 
-function decodeFrameRow(row: Row, pack: IndexedPack, slot: number): IndexedFrame | null {
-  const frame: IndexedFrame = {
-    pack,
-    frameNumber: integer(row, 'number'),
-    firstSlot: integer(row, 'first_slot'),
-    chunkCount: integer(row, 'chunk_count'),
-    offset: integer(row, 'offset'),
-    storedLength: integer(row, 'stored_length'),
-    plainLength: integer(row, 'plain_length'),
-    blockSizeBytes: integer(row, 'block_size'),
-    encoding: row['zstd'] === 1 ? 'zstd' : 'raw',
-  };
-  return slot < frame.firstSlot + frame.chunkCount ? frame : null;
-}
-
 function decodeTotals(row: Row): IndexTotals {
   return {
-    packs: integer(row, 'packs'),
-    chunks: integer(row, 'chunks'),
-    storedBytes: integer(row, 'stored'),
-    plainBytes: integer(row, 'plain'),
+    packs: integerOf(row, 'packs'),
+    chunks: integerOf(row, 'chunks'),
+    storedBytes: integerOf(row, 'stored'),
+    plainBytes: integerOf(row, 'plain'),
   };
-}
-
-function integer(row: Row, column: string): number {
-  const value = row[column];
-  if (typeof value !== 'number' || !Number.isSafeInteger(value)) {
-    throw new StaleIndexError(`column ${column} is not a number`);
-  }
-  return value;
-}
-
-function isCorruption(error: unknown): boolean {
-  if (error instanceof StaleIndexError) return true;
-  if (!(error instanceof Error) || !('errcode' in error)) return false;
-  return typeof error.errcode === 'number' && CORRUPT_CODES.has(error.errcode & 0xff);
-}
-
-function removeFiles(indexPath: string): void {
-  for (const suffix of ['', '-wal', '-shm']) rmSync(`${indexPath}${suffix}`, { force: true });
 }

@@ -1,102 +1,123 @@
 import type { Clock } from '../../shared/clock.ts';
-import { OperationError } from '../../shared/errors.ts';
 import { KIB, MIB } from '../../shared/byte-size.ts';
+import { OperationError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/waiting.ts';
 import type { BlobStorage } from '../blob-storage/blob-storage.ts';
-import type { ChunkIndex, ChunkPlace, IndexedFrame } from './chunk-index.ts';
+import { type ChunkIndex, type IndexedPack, placeAt, type PlaceCursor } from './chunk-index.ts';
 import type { ComputePool } from './compute-pool.ts';
 import { StoredDataError } from './damage.ts';
 import { DIGEST_BYTES } from './digest.ts';
-import { FRAME_CHUNKS_MAX } from './layout.ts';
+import { DIGEST_WORDS, digestWords, isSameDigest, isZeroAt } from './digest-table.ts';
+import type { CachedFrame, FrameCache } from './frame-cache.ts';
+import type { IndexedFrame } from './index-contents.ts';
 import { parseNodeFrame } from './node-frame.ts';
 import { packName } from './pack-format.ts';
 
-/** A chunk's verified bytes, or why it cannot be had. Bytes are shared with the cache: read only. */
+/** A chunk's verified bytes, or why it cannot be had. */
 export type LoadedChunk = Uint8Array | { readonly reason: string };
 
 export interface ChunkSource {
   /** One result per digest, in order. Never throws for what is missing or wrong in the storage. */
   load(digests: readonly Uint8Array[], signal?: AbortSignal): Promise<LoadedChunk[]>;
+  /** The same for many chunks, without an object or a copy for each. */
+  visit(request: VisitRequest): Promise<void>;
 }
 
-interface LoadedFrame {
-  readonly bytes: Uint8Array;
-  readonly digests: Uint8Array;
-  /** Node frames only: chunks of a data frame all have its block size. */
-  readonly nodes: readonly { start: number; end: number }[] | null;
+export interface VisitRequest {
+  /** Digests one after the other, 8 words each; all-zero ones are left out. */
+  readonly words: Int32Array;
+  /**
+   * Verified chunks that are neighbours, in any order; the bytes are there during the call only.
+   * Nodes come one by one.
+   */
+  readonly onChunks: (index: number, count: number, bytes: Uint8Array) => void;
+  readonly onMissing: (index: number, reason: string) => void;
+  /** Which pack chunks are taken from. */
+  readonly onPack?: (index: number, pack: IndexedPack) => void;
+  readonly signal?: AbortSignal | undefined;
 }
 
-const CACHE_MAX_BYTES = 64 * MIB;
+/** Wanted chunks that are neighbours in the request and in a frame. */
+interface Run {
+  readonly index: number;
+  count: number;
+  /** Position of the first in its frame. */
+  readonly position: number;
+}
+
+interface FrameRuns {
+  readonly frame: IndexedFrame;
+  readonly runs: Run[];
+}
+
 /** Frames of one pack that are this close are read at once. */
 const GAP_MAX_BYTES = 64 * KIB;
 const READ_MAX_BYTES = MIB;
+/** Bounds the memory for what was read and not decoded yet. */
+const READS_IN_FLIGHT_MAX = 4;
 /** When much is missing, not every load needs a new look at the storage. */
 const SYNC_INTERVAL_MS = 2000;
 
-export function createChunkSource(options: {
-  storage: BlobStorage;
-  index: ChunkIndex;
-  pool: ComputePool;
+export interface ChunkSourceOptions {
+  readonly storage: BlobStorage;
+  readonly index: ChunkIndex;
+  readonly pool: ComputePool;
+  readonly cache: FrameCache;
   /** Makes the index agree with the storage; called once for a load that misses something. */
-  synchronize: () => Promise<void>;
-  clock: Clock;
-}): ChunkSource {
-  const { storage, index, pool, synchronize, clock } = options;
-  let syncedAtMs = Number.NEGATIVE_INFINITY;
-  const cache = createFrameCache();
+  readonly synchronize: () => Promise<void>;
+  readonly clock: Clock;
+}
 
-  const loadOnce = async (
-    digests: readonly Uint8Array[],
-    signal: AbortSignal | undefined,
-  ): Promise<LoadedChunk[]> => {
-    const places = locateAll(index, digests);
-    const wanted = new Map<string, IndexedFrame>();
-    for (const { frame } of places.values()) if (frame !== null) wanted.set(keyOf(frame), frame);
-    const missing = [...wanted].filter(([key]) => !cache.has(key)).map(([, frame]) => frame);
-    const frames = new Map<string, Promise<LoadedFrame>>();
-    for (const run of planReads(missing)) {
-      const stored = readRun(storage, run);
-      for (const frame of run) {
-        const loading = decodeStored(pool, frame, stored, run[0]?.offset ?? 0);
-        frames.set(keyOf(frame), loading);
-        cache.add(keyOf(frame), frame.plainLength, loading);
-      }
+interface SourceState extends ChunkSourceOptions {
+  /** Keeps this source's frames apart from others'. */
+  readonly sourceId: number;
+  readonly cursor: PlaceCursor;
+}
+
+let sourcesMade = 0;
+
+export function createChunkSource(options: ChunkSourceOptions): ChunkSource {
+  const { synchronize, clock } = options;
+  sourcesMade += 1;
+  const state: SourceState = {
+    ...options,
+    sourceId: sourcesMade,
+    cursor: { segment: null, slot: 0 },
+  };
+  let syncedAtMs = Number.NEGATIVE_INFINITY;
+
+  const visit = async (request: VisitRequest): Promise<void> => {
+    throwIfAborted(request.signal);
+    const missed = await visitOnce(state, request, null);
+    if (missed.size === 0) return;
+    // A collection may have moved the chunks to other packs meanwhile.
+    if (clock.monotonicMs() - syncedAtMs > SYNC_INTERVAL_MS) {
+      await synchronize();
+      syncedAtMs = clock.monotonicMs();
     }
-    for (const key of wanted.keys()) {
-      const cached = cache.get(key);
-      if (cached !== undefined && !frames.has(key)) frames.set(key, cached);
-    }
-    const results: LoadedChunk[] = [];
-    for (const [at, digest] of digests.entries()) {
-      throwIfAborted(signal);
-      const found = places.get(at);
-      const frame = found?.frame;
-      const loading = frame ? frames.get(keyOf(frame)) : undefined;
-      if (!frame || !loading) results.push({ reason: 'no pack has it' });
-      else results.push(await takeChunk(loading, frame, found.place.slot, digest));
-    }
-    return results;
+    const lost = await visitOnce(state, request, [...missed.keys()]);
+    for (const [index, reason] of lost) request.onMissing(index, reason);
   };
 
   return {
+    visit,
     async load(digests, signal) {
-      throwIfAborted(signal);
-      const results = await loadOnce(digests, signal);
-      const missed = results.flatMap((result, at) => (isMissing(result) ? [at] : []));
-      if (missed.length === 0) return results;
-      // A collection may have moved the chunks to other packs meanwhile.
-      if (clock.monotonicMs() - syncedAtMs > SYNC_INTERVAL_MS) {
-        await synchronize();
-        syncedAtMs = clock.monotonicMs();
+      const words = new Int32Array(digests.length * DIGEST_WORDS);
+      for (const [index, digest] of digests.entries()) {
+        words.set(digestWords(digest), index * DIGEST_WORDS);
       }
-      const again = await loadOnce(
-        missed.map((at) => digests[at] ?? new Uint8Array()),
+      const results = digests.map((): LoadedChunk => ({ reason: 'a zero digest names nothing' }));
+      await visit({
+        words,
         signal,
-      );
-      for (const [position, at] of missed.entries()) {
-        const result = again[position];
-        if (result !== undefined) results[at] = result;
-      }
+        onChunks(index, count, bytes) {
+          const size = bytes.length / count;
+          for (let at = 0; at < count; at += 1) {
+            results[index + at] = bytes.slice(at * size, (at + 1) * size);
+          }
+        },
+        onMissing: (index, reason) => void (results[index] = { reason }),
+      });
       return results;
     },
   };
@@ -105,65 +126,172 @@ export function createChunkSource(options: {
 export const isMissing = (chunk: LoadedChunk): chunk is { readonly reason: string } =>
   'reason' in chunk;
 
-const keyOf = (frame: IndexedFrame): string => `${frame.pack.number}:${frame.frameNumber}`;
-
-interface Found {
-  readonly place: ChunkPlace;
-  readonly frame: IndexedFrame | null;
-}
-
-function locateAll(index: ChunkIndex, digests: readonly Uint8Array[]): Map<number, Found> {
-  const found = new Map<number, Found>();
-  let last: IndexedFrame | null = null;
-  for (const [at, digest] of digests.entries()) {
-    const place = index.locate(digest);
-    if (place === null) continue;
-    // Neighbours in a tree are neighbours in a frame nearly always.
-    if (!last || !holds(last, place)) last = index.frameOf(place);
-    found.set(at, { place, frame: last });
+/** Visits all chunks, or those at some indexes; resolves to those that could not be had. */
+async function visitOnce(
+  state: SourceState,
+  request: VisitRequest,
+  indexes: readonly number[] | null,
+): Promise<Map<number, string>> {
+  const missed = new Map<number, string>();
+  const wanted = planVisit(state, request, indexes, missed);
+  const queue = planReads(state, wanted).values();
+  const lanes = Array.from({ length: READS_IN_FLIGHT_MAX }, async () => {
+    for (const read of queue) {
+      throwIfAborted(request.signal);
+      await visitRead(state, request, read, missed);
+    }
+  });
+  for (const result of await Promise.allSettled(lanes)) {
+    if (result.status === 'rejected') throw result.reason;
   }
-  return found;
+  return missed;
 }
 
-const holds = (frame: IndexedFrame, { pack, slot }: ChunkPlace): boolean =>
-  frame.pack.number === pack.number &&
+function planVisit(
+  { index: chunkIndex, cursor }: SourceState,
+  { words, onPack }: VisitRequest,
+  indexes: readonly number[] | null,
+  missed: Map<number, string>,
+): FrameRuns[] {
+  const frames = new Map<string, FrameRuns>();
+  let current: FrameRuns | undefined;
+  let run: Run | undefined;
+  const count = indexes === null ? words.length / DIGEST_WORDS : indexes.length;
+  for (let step = 0; step < count; step += 1) {
+    const index = indexes === null ? step : (indexes[step] ?? 0);
+    if (isZeroAt(words, index * DIGEST_WORDS)) continue;
+    if (!chunkIndex.find(words, index * DIGEST_WORDS, cursor, null)) {
+      missed.set(index, 'no pack has it');
+      continue;
+    }
+    const place = placeAt(cursor);
+    if (!current || !isIn(current.frame, place.pack.number, place.slot)) {
+      const frame = chunkIndex.frameOf(place);
+      if (frame === null) {
+        missed.set(index, 'no pack has it');
+        continue;
+      }
+      const key = `${frame.pack.number}:${frame.frameNumber}`;
+      current = frames.get(key);
+      if (current === undefined) {
+        current = { frame, runs: [] };
+        frames.set(key, current);
+        onPack?.(index, frame.pack);
+      }
+      run = undefined;
+    }
+    const position = place.slot - current.frame.firstSlot;
+    if (run && run.index + run.count === index && run.position + run.count === position) {
+      run.count += 1;
+    } else {
+      run = { index, count: 1, position };
+      current.runs.push(run);
+    }
+  }
+  return [...frames.values()];
+}
+
+const isIn = (frame: IndexedFrame, packNumber: number, slot: number): boolean =>
+  frame.pack.number === packNumber &&
   slot >= frame.firstSlot &&
   slot < frame.firstSlot + frame.chunkCount;
 
-/** Groups frames that lie close together, so that one read brings them all. */
-function planReads(frames: readonly IndexedFrame[]): IndexedFrame[][] {
-  const sorted = frames.toSorted(
-    (left, right) => left.pack.number - right.pack.number || left.offset - right.offset,
-  );
-  const runs: IndexedFrame[][] = [];
-  for (const frame of sorted) {
-    const run = runs.at(-1);
-    const first = run?.[0];
-    const last = run?.at(-1);
-    if (
-      run &&
-      first &&
-      last &&
-      first.pack.number === frame.pack.number &&
-      frame.offset - (last.offset + last.storedLength) <= GAP_MAX_BYTES &&
-      frame.offset + frame.storedLength - first.offset <= READ_MAX_BYTES
-    ) {
-      run.push(frame);
-    } else runs.push([frame]);
-  }
-  return runs;
+const keyOf = ({ sourceId }: SourceState, frame: IndexedFrame): string =>
+  `${sourceId}:${frame.pack.number}:${frame.frameNumber}`;
+
+interface PlannedRead {
+  readonly wanted: FrameRuns[];
+  /** Whether its frames were in the cache when the read was planned. */
+  readonly cached: boolean;
 }
 
-async function readRun(storage: BlobStorage, run: readonly IndexedFrame[]): Promise<Uint8Array> {
-  const first = run[0];
-  const last = run.at(-1);
-  if (!first || !last) return new Uint8Array();
-  const lengthBytes = last.offset + last.storedLength - first.offset;
+/** Groups frames that lie close together, so that one read brings them all. */
+function planReads(state: SourceState, wanted: readonly FrameRuns[]): PlannedRead[] {
+  const isCached = (frame: IndexedFrame): boolean => state.cache.has(keyOf(state, frame));
+  const inCache = wanted.filter(({ frame }) => isCached(frame));
+  const sorted = wanted
+    .filter(({ frame }) => !isCached(frame))
+    .toSorted(
+      ({ frame: left }, { frame: right }) =>
+        left.pack.number - right.pack.number || left.offset - right.offset,
+    );
+  const reads: PlannedRead[] = inCache.length > 0 ? [{ wanted: inCache, cached: true }] : [];
+  let open: FrameRuns[] = [];
+  for (const next of sorted) {
+    const first = open[0]?.frame;
+    const last = open.at(-1)?.frame;
+    if (first && last && isOneRead(first, last, next.frame)) open.push(next);
+    else {
+      open = [next];
+      reads.push({ wanted: open, cached: false });
+    }
+  }
+  return reads;
+}
+
+const isOneRead = (first: IndexedFrame, last: IndexedFrame, next: IndexedFrame): boolean =>
+  first.pack.number === next.pack.number &&
+  next.offset - (last.offset + last.storedLength) <= GAP_MAX_BYTES &&
+  next.offset + next.storedLength - first.offset <= READ_MAX_BYTES;
+
+async function visitRead(
+  state: SourceState,
+  request: VisitRequest,
+  { wanted, cached }: PlannedRead,
+  missed: Map<number, string>,
+): Promise<void> {
+  const first = wanted[0]?.frame;
+  const last = wanted.at(-1)?.frame;
+  if (!first || !last) return;
+  const whole = cached
+    ? null
+    : readRange(state.storage, first, last.offset + last.storedLength - first.offset);
+  // Frames that are cached after all don't ask for it; those that need it get the error.
+  whole?.catch(() => undefined);
+  const visits = wanted.map(async ({ frame, runs }) => {
+    const decode = async (slot: number): Promise<CachedFrame> => {
+      // What was in the cache may have made room meanwhile.
+      const stored =
+        whole === null
+          ? await readRange(state.storage, frame, frame.storedLength)
+          : await cutFrame(whole, frame, first.offset);
+      return await decodeStored(state.pool, frame, stored, slot);
+    };
+    try {
+      await state.cache.withFrame(keyOf(state, frame), decode, (loaded) => {
+        for (const run of runs) emitRun(request, { frame, run, loaded }, missed);
+      });
+    } catch (error) {
+      if (!(error instanceof StoredDataError)) throw error;
+      for (const { index, count } of runs) {
+        for (let at = 0; at < count; at += 1) missed.set(index + at, error.message);
+      }
+    }
+  });
+  for (const result of await Promise.allSettled(visits)) {
+    if (result.status === 'rejected') throw result.reason;
+  }
+}
+
+async function cutFrame(
+  whole: Promise<Uint8Array>,
+  { offset, storedLength }: IndexedFrame,
+  wholeOffset: number,
+): Promise<Uint8Array> {
+  const start = offset - wholeOffset;
+  return (await whole).subarray(start, start + storedLength);
+}
+
+async function readRange(
+  storage: BlobStorage,
+  { pack, offset }: IndexedFrame,
+  lengthBytes: number,
+): Promise<Uint8Array> {
   try {
-    return await storage.get(packName(first.pack.id), { offset: first.offset, lengthBytes });
+    return await storage.get(packName(pack.id), { offset, lengthBytes });
   } catch (error) {
     if (error instanceof OperationError && error.code === 'not_found') {
-      throw new StoredDataError(`pack ${first.pack.idHex} is gone`, { cause: error });
+      throw new StoredDataError(`pack ${pack.idHex} is gone`, { cause: error });
     }
     throw error;
   }
@@ -172,107 +300,61 @@ async function readRun(storage: BlobStorage, run: readonly IndexedFrame[]): Prom
 async function decodeStored(
   pool: ComputePool,
   frame: IndexedFrame,
-  reading: Promise<Uint8Array>,
-  readOffset: number,
-): Promise<LoadedFrame> {
-  const read = await reading;
-  const start = frame.offset - readOffset;
-  const stored = read.subarray(start, start + frame.storedLength);
-  if (stored.length !== frame.storedLength) {
-    throw new StoredDataError(`pack ${frame.pack.idHex} is cut off`);
+  stored: Uint8Array,
+  cacheSlot: number,
+): Promise<CachedFrame> {
+  const { pack, frameNumber, storedLength, plainLength, encoding, blockSizeBytes } = frame;
+  if (stored.length !== storedLength) throw new StoredDataError(`pack ${pack.idHex} is cut off`);
+  if (storedLength > pool.storedMaxBytes || plainLength > pool.frameSizeBytes) {
+    throw new StoredDataError('a frame is larger than this repository makes them');
   }
   const slot = await pool.frameSlots.acquire();
   try {
-    const places = pool.framePlaces(slot);
-    const room = places.digests - places.stored;
-    if (stored.length > room || frame.plainLength > places.stored - places.plain) {
-      throw new StoredDataError('a frame is larger than this repository makes them');
-    }
+    const places = { ...pool.cachePlaces(cacheSlot), stored: pool.framePlaces(slot).stored };
     new Uint8Array(pool.arena).set(stored, places.stored);
-    const count = await pool.decode({ places, packIdHex: frame.pack.idHex, ...decodeShape(frame) });
-    const bytes = new Uint8Array(pool.arena, places.plain, frame.plainLength).slice();
-    const digests = new Uint8Array(pool.arena, places.digests, count * DIGEST_BYTES).slice();
-    return { bytes, digests, nodes: frame.blockSizeBytes === 0 ? parseNodeFrame(bytes) : null };
+    const shape = { storedLength, plainLength, encoding, blockSizeBytes, frameNumber };
+    const chunkCount = await pool.decode({ places, packIdHex: pack.idHex, ...shape });
+    const bytes = new Uint8Array(pool.arena, places.plain, plainLength);
+    return {
+      bytes,
+      words: new Int32Array(pool.arena, places.digests, (chunkCount * DIGEST_BYTES) / 4),
+      chunkCount,
+      nodes: blockSizeBytes === 0 ? parseNodeFrame(bytes) : null,
+    };
   } finally {
     pool.frameSlots.release(slot);
   }
 }
 
-type DecodeShape = Pick<
-  IndexedFrame,
-  'storedLength' | 'plainLength' | 'encoding' | 'blockSizeBytes' | 'frameNumber'
->;
-
-const decodeShape = (frame: IndexedFrame): DecodeShape => ({
-  storedLength: frame.storedLength,
-  plainLength: frame.plainLength,
-  encoding: frame.encoding,
-  blockSizeBytes: frame.blockSizeBytes,
-  frameNumber: frame.frameNumber,
-});
-
-async function takeChunk(
-  loading: Promise<LoadedFrame>,
-  frame: IndexedFrame,
-  slot: number,
-  wanted: Uint8Array,
-): Promise<LoadedChunk> {
-  let loaded: LoadedFrame;
-  try {
-    loaded = await loading;
-  } catch (error) {
-    if (error instanceof StoredDataError) return { reason: error.message };
-    throw error;
-  }
-  const position = slot - frame.firstSlot;
-  const digest = loaded.digests.subarray(position * DIGEST_BYTES, (position + 1) * DIGEST_BYTES);
-  if (Buffer.compare(digest, wanted) !== 0) {
-    return { reason: `pack ${frame.pack.idHex} holds other bytes in its place` };
-  }
-  if (loaded.nodes !== null) {
-    const node = loaded.nodes[position];
-    return node ? loaded.bytes.subarray(node.start, node.end) : { reason: 'no such node' };
-  }
-  const start = position * frame.blockSizeBytes;
-  return loaded.bytes.subarray(start, start + frame.blockSizeBytes);
-}
-
-/** Frames by key, least recently used first; a frame that failed to load is not kept. */
-function createFrameCache(): {
-  has(key: string): boolean;
-  get(key: string): Promise<LoadedFrame> | undefined;
-  add(key: string, sizeBytes: number, loading: Promise<LoadedFrame>): void;
-} {
-  const entries = new Map<string, { sizeBytes: number; loading: Promise<LoadedFrame> }>();
-  let total = 0;
-  const remove = (key: string): void => {
-    const entry = entries.get(key);
-    if (!entry) return;
-    entries.delete(key);
-    total -= entry.sizeBytes;
+/** Hands on the chunks of a run whose bytes have the digests that are wanted. */
+function emitRun(
+  { words, onChunks }: VisitRequest,
+  { frame, run, loaded }: { frame: IndexedFrame; run: Run; loaded: CachedFrame },
+  missed: Map<number, string>,
+): void {
+  const isRight = (at: number): boolean => {
+    const position = run.position + at;
+    const wantedAt = (run.index + at) * DIGEST_WORDS;
+    return (
+      position < loaded.chunkCount &&
+      isSameDigest(loaded.words, position * DIGEST_WORDS, words, wantedAt)
+    );
   };
-  return {
-    has: (key) => entries.has(key),
-    get(key) {
-      const entry = entries.get(key);
-      if (!entry) return undefined;
-      entries.delete(key);
-      entries.set(key, entry);
-      return entry.loading;
-    },
-    add(key, plainLength, loading) {
-      remove(key);
-      const sizeBytes = plainLength + FRAME_CHUNKS_MAX;
-      entries.set(key, { sizeBytes, loading });
-      total += sizeBytes;
-      for (const oldest of entries.keys()) {
-        if (total <= CACHE_MAX_BYTES || oldest === key) break;
-        remove(oldest);
-      }
-      // Whoever asked for the frame gets the error; the cache only forgets it.
-      loading.catch(() => {
-        if (entries.get(key)?.loading === loading) remove(key);
-      });
-    },
-  };
+  for (let at = 0; at < run.count;) {
+    if (!isRight(at)) {
+      missed.set(run.index + at, `pack ${frame.pack.idHex} holds other bytes in its place`);
+      at += 1;
+      continue;
+    }
+    const node = loaded.nodes?.[run.position + at];
+    let end = at + 1;
+    if (node) onChunks(run.index + at, 1, loaded.bytes.subarray(node.start, node.end));
+    else {
+      while (end < run.count && isRight(end)) end += 1;
+      const start = (run.position + at) * frame.blockSizeBytes;
+      const stop = (run.position + end) * frame.blockSizeBytes;
+      onChunks(run.index + at, end - at, loaded.bytes.subarray(start, stop));
+    }
+    at = end;
+  }
 }

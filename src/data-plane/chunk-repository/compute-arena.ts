@@ -4,11 +4,13 @@ import { BLOCK_SIZE_MIN_BYTES, FRAME_CHUNKS_MAX, WRITE_SIZE_MAX_BYTES } from './
 
 /**
  * One shared memory for all data between the calling thread and the computing threads. An input
- * slot holds a write and the digests of its blocks; a frame slot holds a frame, plain and stored.
+ * slot holds a write and the digests of its blocks; a frame slot holds a frame, plain and stored; a
+ * cache slot holds a frame that was read.
  */
 export interface ArenaPlan {
   readonly inputSlots: number;
   readonly frameSlots: number;
+  readonly cacheSlots: number;
   readonly frameSizeBytes: number;
 }
 
@@ -53,8 +55,18 @@ export function framePlaces(plan: ArenaPlan, slot: number): FramePlaces {
   return { plain, stored, digests: stored + plan.frameSizeBytes + FRAME_OVERHEAD_BYTES };
 }
 
+export function cachePlaces(plan: ArenaPlan, slot: number): Omit<FramePlaces, 'stored'> {
+  const { plain: first } = framePlaces(plan, plan.frameSlots);
+  const plain = first + slot * cacheStride(plan);
+  return { plain, digests: plain + plan.frameSizeBytes };
+}
+
 export function arenaSizeBytes(plan: ArenaPlan): number {
-  return plan.inputSlots * INPUT_STRIDE_BYTES + plan.frameSlots * frameStride(plan);
+  return cachePlaces(plan, plan.cacheSlots).plain;
+}
+
+function cacheStride({ frameSizeBytes }: ArenaPlan): number {
+  return roundUp(frameSizeBytes + FRAME_CHUNKS_MAX * DIGEST_BYTES);
 }
 
 function frameStride({ frameSizeBytes }: ArenaPlan): number {

@@ -10,6 +10,7 @@ import type {
 import { StoredDataError } from './damage.ts';
 import { createDigester, DIGEST_BYTES, type Digester, digestFromHex } from './digest.ts';
 import { decodeFrame, encodeFrame } from './frame.ts';
+import { FRAME_CHUNKS_MAX } from './layout.ts';
 import { parseNodeFrame } from './node-frame.ts';
 
 interface Bench {
@@ -77,6 +78,7 @@ function decode({ arena, digester, setup }: Bench, task: DecodeTask): ComputeRes
     }
   } else {
     count = Math.ceil(plain.length / blockSizeBytes);
+    if (count > FRAME_CHUNKS_MAX) throw new StoredDataError('a frame has too many chunks');
     const run = { bytes: arena, start: places.plain, count, blockSizeBytes };
     digester.chunks(run, arena, places.digests);
   }

@@ -4,10 +4,15 @@ import { FRAME_CHUNKS_MAX } from './layout.ts';
 /** Tree nodes vary in length: in a frame each has its length in front (u32, big-endian). */
 export const NODE_LENGTH_BYTES = 4;
 
+export interface NodeSpan {
+  readonly start: number;
+  readonly end: number;
+}
+
 /** Start and end of each node in the plain bytes of a frame. */
-export function parseNodeFrame(plain: Uint8Array): { start: number; end: number }[] {
+export function parseNodeFrame(plain: Uint8Array): NodeSpan[] {
   const bytes = Buffer.from(plain.buffer, plain.byteOffset, plain.byteLength);
-  const nodes: { start: number; end: number }[] = [];
+  const nodes: NodeSpan[] = [];
   let at = 0;
   while (at < bytes.length) {
     if (at + NODE_LENGTH_BYTES > bytes.length) throw new StoredDataError('a node is cut off');

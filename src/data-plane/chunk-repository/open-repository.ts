@@ -9,6 +9,7 @@ import { collectGarbage } from './collect.ts';
 import { compareTrees } from './compare-trees.ts';
 import { createComputePool } from './compute-pool.ts';
 import { createDigester } from './digest.ts';
+import { createFrameCache } from './frame-cache.ts';
 import { syncIndex } from './index-sync.ts';
 import {
   readKeyFileIfAny,
@@ -180,7 +181,8 @@ function createContext(
     });
     await syncing;
   };
-  const source = createChunkSource({ storage, index, pool, synchronize, clock });
+  const cache = createFrameCache(pool);
+  const source = createChunkSource({ storage, index, pool, cache, synchronize, clock });
   let builder: PackBuilder | undefined;
   return {
     id,
@@ -190,6 +192,7 @@ function createContext(
     pool,
     layout,
     packsKey,
+    cache,
     source,
     clock,
     logger,

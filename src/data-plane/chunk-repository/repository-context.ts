@@ -5,6 +5,7 @@ import type { ChunkIndex } from './chunk-index.ts';
 import type { ChunkSource } from './chunk-source.ts';
 import type { ComputePool } from './compute-pool.ts';
 import type { Digester } from './digest.ts';
+import type { FrameCache } from './frame-cache.ts';
 import type { RepositoryLayout } from './layout.ts';
 import type { ManifestContext } from './manifest-file.ts';
 import type { ReadNode } from './node-reader.ts';
@@ -21,6 +22,7 @@ export interface RepositoryContext {
   readonly digester: Digester;
   readonly packsKey: Uint8Array | null;
   readonly manifests: ManifestContext;
+  readonly cache: FrameCache;
   readonly source: ChunkSource;
   readonly readNode: ReadNode;
   readonly clock: Clock;

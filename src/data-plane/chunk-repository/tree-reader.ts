@@ -1,27 +1,26 @@
 import { MIB } from '../../shared/byte-size.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/waiting.ts';
-import { type ChunkSource, isMissing } from './chunk-source.ts';
+import type { ChunkSource } from './chunk-source.ts';
 import { StoredDataError } from './damage.ts';
 import { DIGEST_BYTES } from './digest.ts';
+import { DIGEST_WORDS, isZeroAt } from './digest-table.ts';
 import { createTreeNodes, entryAt, type TreeNodes } from './node-reader.ts';
 import type { Extent, TreeReader, TreeRef } from './repository.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import { shapeOfRef, type TreeShape } from './tree-shape.ts';
 
-/** A piece of a read: one block, or part of it. */
-interface Piece {
-  readonly digest: Uint8Array;
-  readonly blockOffset: number;
-  /** Part of the block that is wanted. */
-  readonly from: number;
-  readonly to: number;
-  readonly targetOffset: number;
+/** Digests of the blocks that a range touches. */
+interface RangeDigests {
+  readonly firstBlock: number;
+  readonly words: Int32Array;
 }
 
 /** One read loads at most this much at once, whatever the caller asks for. */
 const READ_STEP_BYTES = 4 * MIB;
 const READ_AHEAD_BYTES = 2 * MIB;
+
+const ignore = (): void => undefined;
 
 export function openTreeReader(
   context: Pick<RepositoryContext, 'layout' | 'readNode' | 'source'>,
@@ -43,7 +42,7 @@ export function openTreeReader(
     if (to - from < READ_AHEAD_BYTES / 2) return;
     readAheadEnd = to;
     planRead(open, { offset: from, lengthBytes: to - from }, undefined)
-      .then(async (pieces) => await source.load(pieces.map((piece) => piece.digest)))
+      .then(async ({ words }) => await source.visit({ words, onChunks: ignore, onMissing: ignore }))
       // Only a hint: the read that needs these bytes meets the same error and reports it.
       .catch(() => undefined);
   };
@@ -110,11 +109,11 @@ async function planRead(
   open: OpenTree,
   range: ByteRange,
   signal: AbortSignal | undefined,
-): Promise<Piece[]> {
+): Promise<RangeDigests> {
   return await namingDamage(
     open,
     range,
-    async () => await planPieces(open.shape, open.nodes, range, signal),
+    async () => await digestsOfRange(open.shape, open.nodes, range, signal),
   );
 }
 
@@ -124,18 +123,43 @@ async function readStep(
   target: Uint8Array,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const pieces = await planRead(open, { offset, lengthBytes: target.length }, signal);
-  const digests = pieces.map((piece) => piece.digest);
-  const chunks = await open.source.load(digests, signal);
-  const covered = pieces.reduce((sum, piece) => sum + piece.to - piece.from, 0);
-  if (covered < target.length) target.fill(0);
-  for (const [index, piece] of pieces.entries()) {
-    const chunk = chunks[index];
-    if (chunk === undefined || isMissing(chunk)) {
-      const range = { offset: piece.blockOffset + piece.from, lengthBytes: piece.to - piece.from };
-      throw damageError(open.name, range, chunk?.reason ?? 'nothing was read');
-    }
-    target.set(chunk.subarray(piece.from, piece.to), piece.targetOffset);
+  const { blockSizeBytes } = open.shape;
+  const range = { offset, lengthBytes: target.length };
+  const { firstBlock, words } = await planRead(open, range, signal);
+  /** Where the block at an index of the plan begins in the target; the first may begin before it. */
+  const startOf = (index: number): number => (firstBlock + index) * blockSizeBytes - offset;
+  fillZeroBlocks(words, startOf, target);
+  let lost: { index: number; reason: string } | undefined;
+  await open.source.visit({
+    words,
+    signal,
+    onChunks(index, _count, bytes) {
+      const start = startOf(index);
+      const from = Math.max(0, -start);
+      const to = Math.min(bytes.length, target.length - start);
+      target.set(bytes.subarray(from, to), start + from);
+    },
+    onMissing(index, reason) {
+      if (lost === undefined || index < lost.index) lost = { index, reason };
+    },
+  });
+  if (lost === undefined) return;
+  const from = Math.max(0, startOf(lost.index));
+  const to = Math.min(target.length, startOf(lost.index + 1));
+  throw damageError(open.name, { offset: offset + from, lengthBytes: to - from }, lost.reason);
+}
+
+function fillZeroBlocks(
+  words: Int32Array,
+  startOf: (index: number) => number,
+  target: Uint8Array,
+): void {
+  const count = words.length / DIGEST_WORDS;
+  for (let index = 0; index < count; index += 1) {
+    const first = index;
+    while (index < count && isZeroAt(words, index * DIGEST_WORDS)) index += 1;
+    if (index === first) continue;
+    target.fill(0, Math.max(0, startOf(first)), Math.min(target.length, startOf(index)));
   }
 }
 
@@ -149,38 +173,31 @@ function checkRange(shape: TreeShape, offset: number, lengthBytes: number): void
   );
 }
 
-/** The blocks of a range that are not all zero. */
-async function planPieces(
+async function digestsOfRange(
   shape: TreeShape,
   nodes: TreeNodes,
-  range: { offset: number; lengthBytes: number },
+  range: ByteRange,
   signal: AbortSignal | undefined,
-): Promise<Piece[]> {
+): Promise<RangeDigests> {
   const { blockSizeBytes } = shape;
-  const end = range.offset + range.lengthBytes;
   const leafEntries = shape.entriesMax[0] ?? 1;
-  const pieces: Piece[] = [];
-  let block = Math.floor(range.offset / blockSizeBytes);
-  while (block * blockSizeBytes < end) {
+  const firstBlock = Math.floor(range.offset / blockSizeBytes);
+  const endBlock = Math.ceil((range.offset + range.lengthBytes) / blockSizeBytes);
+  const words = new Int32Array((endBlock - firstBlock) * DIGEST_WORDS);
+  const digests = new Uint8Array(words.buffer);
+  for (let block = firstBlock; block < endBlock;) {
     const leafIndex = Math.floor(block / leafEntries);
     const leafStart = leafIndex * leafEntries;
+    const stop = Math.min(leafStart + leafEntries, endBlock);
     const entries = await nodes.entries(0, leafIndex, signal);
-    const stop = Math.min(leafStart + leafEntries, Math.ceil(end / blockSizeBytes));
-    if (entries === null) {
-      block = stop;
-      continue;
+    if (entries !== null) {
+      const from = (block - leafStart) * DIGEST_BYTES;
+      const to = (stop - leafStart) * DIGEST_BYTES;
+      digests.set(entries.subarray(from, to), (block - firstBlock) * DIGEST_BYTES);
     }
-    for (; block < stop; block += 1) {
-      const digest = entryAt(entries, block - leafStart);
-      if (digest === null) continue;
-      const blockOffset = block * blockSizeBytes;
-      const from = Math.max(0, range.offset - blockOffset);
-      const to = Math.min(blockSizeBytes, end - blockOffset);
-      const targetOffset = blockOffset + from - range.offset;
-      pieces.push({ digest, blockOffset, from, to, targetOffset });
-    }
+    block = stop;
   }
-  return pieces;
+  return { firstBlock, words };
 }
 
 async function listExtents(

@@ -1,16 +1,17 @@
 import { OperationError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/waiting.ts';
 import type { IndexedPack } from './chunk-index.ts';
-import { type ChunkSource, createChunkSource, isMissing } from './chunk-source.ts';
+import { type ChunkSource, createChunkSource } from './chunk-source.ts';
 import { StoredDataError } from './damage.ts';
+import { DIGEST_WORDS, digestWords, isZeroAt } from './digest-table.ts';
 import { readPackContents } from './index-sync.ts';
 import { type ManifestTree, readManifest, treesOfManifest } from './manifest-file.ts';
 import type { Manifest } from './manifest.ts';
-import { createReadNode, createTreeNodes, entryAt, type TreeNodes } from './node-reader.ts';
+import { createReadNode, createTreeNodes, type TreeNodes } from './node-reader.ts';
 import { encodePackHeader, PACK_HEADER_BYTES, packName } from './pack-format.ts';
 import type { Damage, ProgressListener, VerifyReport } from './repository.ts';
 import type { RepositoryContext } from './repository-context.ts';
-import { entryCount, shapeOfRef, type TreeShape } from './tree-shape.ts';
+import { shapeOfRef, type TreeShape } from './tree-shape.ts';
 
 interface Verification {
   readonly context: RepositoryContext;
@@ -22,11 +23,6 @@ interface Verification {
   readonly advance: (lengthBytes: number) => void;
   readonly signal: AbortSignal | undefined;
   bytesChecked: number;
-}
-
-interface Block {
-  readonly digest: Uint8Array;
-  readonly offset: number;
 }
 
 /** Blocks in one load: large enough to keep the threads busy, small enough to hold in memory. */
@@ -89,7 +85,8 @@ async function verifyTree(verification: Verification, { part, tree }: ManifestTr
   }
   const readNode = createReadNode(source);
   const nodes = createTreeNodes(tree, shape, async (digest, signal) => {
-    notePack(verification, digest, part, 0);
+    const place = context.index.locate(digest);
+    if (place) notePack(verification, place.pack, part, 0);
     return await readNode(digest, signal);
   });
   await verifyLeaves(verification, part, shape, nodes);
@@ -103,61 +100,76 @@ async function verifyLeaves(
 ): Promise<void> {
   const blocksPerLoad = Math.max(1, Math.floor(LOAD_BYTES / shape.blockSizeBytes));
   const leafEntries = shape.entriesMax[0] ?? 1;
-  let waiting: Block[] = [];
+  const batch = createBatch(blocksPerLoad + leafEntries);
   for (let leaf = 0; leaf < (shape.nodeCounts[0] ?? 0); leaf += 1) {
     throwIfAborted(verification.signal);
     const offset = leaf * leafEntries * shape.blockSizeBytes;
     const lengthBytes = Math.min(leafEntries * shape.blockSizeBytes, shape.lengthBytes - offset);
     try {
       const entries = await nodes.entries(0, leaf, verification.signal);
-      const count = entries === null ? 0 : entryCount(shape, 0, leaf);
-      for (let entry = 0; entry < count; entry += 1) {
-        const digest = entries === null ? null : entryAt(entries, entry);
-        if (digest) waiting.push({ digest, offset: offset + entry * shape.blockSizeBytes });
-      }
+      if (entries !== null) addToBatch(batch, digestWords(entries), leaf * leafEntries);
     } catch (error) {
       if (!(error instanceof StoredDataError)) throw error;
       addDamage(verification, { part, offset, lengthBytes, reason: error.message });
     }
-    if (waiting.length >= blocksPerLoad) {
-      await verifyBlocks(verification, part, shape, waiting);
-      waiting = [];
-    }
+    if (batch.count >= blocksPerLoad) await verifyBatch(verification, part, shape, batch);
     verification.advance(lengthBytes);
   }
-  await verifyBlocks(verification, part, shape, waiting);
+  await verifyBatch(verification, part, shape, batch);
 }
 
-async function verifyBlocks(
+/** Blocks to be checked at once. */
+interface Batch {
+  readonly words: Int32Array;
+  /** Numbers of the blocks in the tree. */
+  readonly blocks: Float64Array;
+  count: number;
+}
+
+const createBatch = (blocksMax: number): Batch => ({
+  words: new Int32Array(blocksMax * DIGEST_WORDS),
+  blocks: new Float64Array(blocksMax),
+  count: 0,
+});
+
+function addToBatch(batch: Batch, leaf: Int32Array, firstBlock: number): void {
+  for (let entry = 0; entry * DIGEST_WORDS < leaf.length; entry += 1) {
+    const at = entry * DIGEST_WORDS;
+    if (isZeroAt(leaf, at)) continue;
+    batch.words.set(leaf.subarray(at, at + DIGEST_WORDS), batch.count * DIGEST_WORDS);
+    batch.blocks[batch.count] = firstBlock + entry;
+    batch.count += 1;
+  }
+}
+
+async function verifyBatch(
   verification: Verification,
   part: string,
   shape: TreeShape,
-  blocks: readonly Block[],
+  batch: Batch,
 ): Promise<void> {
-  const { source, signal } = verification;
-  for (const { digest, offset } of blocks) notePack(verification, digest, part, offset);
-  const chunks = await source.load(
-    blocks.map(({ digest }) => digest),
-    signal,
-  );
-  for (const [at, { offset }] of blocks.entries()) {
-    const lengthBytes = Math.min(shape.blockSizeBytes, shape.lengthBytes - offset);
-    const chunk = chunks[at];
-    if (chunk === undefined || isMissing(chunk)) {
-      const reason = chunk?.reason ?? 'nothing was read';
-      addDamage(verification, { part, offset, lengthBytes, reason });
-    } else verification.bytesChecked += lengthBytes;
+  const offsetOf = (index: number): number => (batch.blocks[index] ?? 0) * shape.blockSizeBytes;
+  const lengthOf = (index: number): number =>
+    Math.min(shape.blockSizeBytes, shape.lengthBytes - offsetOf(index));
+  const missing = new Map<number, string>();
+  await verification.source.visit({
+    words: batch.words.subarray(0, batch.count * DIGEST_WORDS),
+    signal: verification.signal,
+    onChunks(index, count) {
+      for (let at = index; at < index + count; at += 1) verification.bytesChecked += lengthOf(at);
+    },
+    onMissing: (index, reason) => void missing.set(index, reason),
+    onPack: (index, pack) => notePack(verification, pack, part, offsetOf(index)),
+  });
+  for (const [index, reason] of [...missing].toSorted(([left], [right]) => left - right)) {
+    const lengthBytes = lengthOf(index);
+    addDamage(verification, { part, offset: offsetOf(index), lengthBytes, reason });
   }
+  batch.count = 0;
 }
 
-function notePack(
-  { context, packs }: Verification,
-  digest: Uint8Array,
-  part: string,
-  offset: number,
-): void {
-  const pack = context.index.locate(digest)?.pack;
-  if (pack && !packs.has(pack.number)) packs.set(pack.number, { pack, part, offset });
+function notePack({ packs }: Verification, pack: IndexedPack, part: string, offset: number): void {
+  if (!packs.has(pack.number)) packs.set(pack.number, { pack, part, offset });
 }
 
 /** Header, table of contents and trailer: the index needs them again after it was lost. */
