@@ -4,7 +4,7 @@ import { chmod, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { createClient, type Client } from '../../../src/client/client.ts';
-import { findChild, processRuns } from './process-tree.ts';
+import { childrenOf, findChild, processRuns } from './process-tree.ts';
 import { waitUntil } from './wait-until.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../../..');
@@ -37,9 +37,9 @@ export interface TestService {
   workerPid(): Promise<number>;
   /** `kill -9` of the worker alone; resolves when another one is at work. */
   killWorker(): Promise<void>;
-  /** `kill -9` of all three processes at once. */
+  /** `kill -9` of the parent and all that it started, at once. */
   killAll(): Promise<void>;
-  /** `kill -9` of the parent; server and worker must find the end by themselves. */
+  /** `kill -9` of the parent; the others must find the end by themselves. */
   killParent(): Promise<void>;
   readLog(): Promise<string>;
   /** Stops what runs and removes the folder; never throws for what is gone already. */
@@ -72,10 +72,6 @@ export async function startTestService(options: ServiceOptions = {}): Promise<Te
     if (!started) throw new Error('the service does not run');
     return started;
   };
-  const parts = async (pid: number): Promise<number[]> => {
-    const found = [await findChild(pid, 'worker-process'), await findChild(pid, 'server-process')];
-    return found.filter((part) => part !== undefined);
-  };
   const untilGone = async (pids: readonly number[]): Promise<void> => {
     await waitUntil(
       `The end of the service's processes ${pids.join(', ')}`,
@@ -86,7 +82,7 @@ export async function startTestService(options: ServiceOptions = {}): Promise<Te
   const end = async (kill: (pid: number, parts: readonly number[]) => void): Promise<void> => {
     if (!started) return;
     const { pid } = started;
-    const pids = await parts(pid);
+    const pids = await childrenOf(pid);
     kill(pid, pids);
     try {
       await untilGone([pid, ...pids]);
