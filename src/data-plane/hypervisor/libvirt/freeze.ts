@@ -279,6 +279,8 @@ async function copyUntilStreamEnds(
       Promise.all([memory.ended, watch.migrationEnded]),
       watch.lost.then(failAsLost),
     ]);
+    // An abort that came before is told first; this one's failure is then nobody's.
+    ended.catch(() => undefined);
     try {
       const limit = { timeoutMs: options.convergeTimeoutMs, what: 'Copying the memory', signal };
       await waitFor(ended, limit);
