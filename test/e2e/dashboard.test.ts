@@ -7,7 +7,7 @@ import { AxeBuilder } from '@axe-core/playwright';
 import type { Browser, Page } from 'playwright-core';
 import { launchBrowser, openDashboard, startDashboardService } from './dashboard-service.ts';
 import type { DashboardService, Visit, VisitOptions } from './dashboard-service.ts';
-import { advanceJob } from './seed-fleet.ts';
+import { advanceJob } from './seed-requests.ts';
 
 const FIRST_LOAD_BYTES_MAX = 300_000;
 
@@ -64,10 +64,11 @@ async function settle(page: Page): Promise<void> {
 /** To another page without loading everything again, as a link would. */
 async function turnTo(page: Page, address: string): Promise<void> {
   await page.locator('h1').first().waitFor();
-  const before = await page.locator('h1').first().elementHandle();
-  const isHere = new URL(address, page.url()).href === page.url();
-  await page.evaluate((to) => history.pushState({}, '', to), address);
-  if (!isHere) await before?.waitForElementState('hidden');
+  const heading = await page.locator('h1').first().elementHandle();
+  // The same page with another query keeps its heading.
+  const isHere = new URL(address, page.url()).pathname === new URL(page.url()).pathname;
+  await page.evaluate(`history.pushState({}, '', ${JSON.stringify(address)})`);
+  if (!isHere) await heading?.waitForElementState('hidden');
   await settle(page);
 }
 
@@ -95,7 +96,7 @@ test('signing in: a wrong token is refused, a good one leads in, signing out for
     await page.getByRole('heading', { name: 'Overview' }).waitFor();
     await page.getByRole('button', { name: 'Sign out' }).click();
     await page.getByLabel('API token').waitFor();
-    const kept = await page.evaluate(() => Object.values({ ...sessionStorage }).join());
+    const kept = await page.evaluate<string>('Object.values({ ...sessionStorage }).join()');
     assert.ok(!kept.includes(service.fleet.tokens.viewer));
     // The browser itself reports the 401 of the wrong token, and nothing else is wrong.
     assert.deepEqual(
@@ -136,22 +137,18 @@ for (const look of [
   });
 
 /** Words that the component library says by itself unless it is told others. */
-const libraryEnglish = (page: Page): Promise<string[]> =>
-  page.evaluate(() => {
-    const heard = [...document.querySelectorAll('*')].flatMap((element) => [
-      ...['aria-label', 'aria-valuetext', 'title', 'placeholder'].map((name) =>
-        element.getAttribute(name),
-      ),
-      ...[...element.childNodes]
-        .filter((node) => node.nodeType === Node.TEXT_NODE && !element.closest('[lang="en"]'))
-        .map((node) => node.textContent),
-    ]);
-    return heard
-      .filter((text) => text !== null)
-      .filter((text) =>
-        /\b(alert:|loading|close|toggle|required|show (more|less)|clear)\b/i.test(text),
-      );
-  });
+async function libraryEnglish(page: Page): Promise<string[]> {
+  const heard = await page.evaluate<string[]>(HEARD);
+  const english = /\b(alert:|loading|close|toggle|required|show (more|less)|clear)\b/i;
+  return heard.filter((text) => english.test(text));
+}
+
+/** Runs in the browser: all that is shown or read out, but what is marked as English. */
+const HEARD = `
+  [...document.querySelectorAll('body *')].filter((element) => !element.closest('[lang="en"]')).flatMap((element) => [
+    ...['aria-label', 'aria-valuetext', 'title', 'placeholder'].map((name) => element.getAttribute(name) ?? ''),
+    ...[...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.textContent),
+  ])`;
 
 test('the language is switched in place and kept', async () => {
   await visit({ token: service.fleet.tokens.viewer }, async (page) => {
@@ -203,7 +200,7 @@ test('an approver approves on a phone, and another open page follows live', asyn
     await visit({ token: service.fleet.tokens.approver, ...phone }, async (page) => {
       await page.goto(`${service.url}/requests`);
       await settle(page);
-      const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      const width = await page.evaluate<number>('document.documentElement.scrollWidth');
       assert.ok(width <= phone.width, `the page is ${width} px wide`);
       const wanted = page.getByRole('row').filter({ hasText: 'before-patch' });
       await wanted.getByRole('button', { name: 'Approve' }).click();
@@ -302,12 +299,12 @@ test('the first load stays light: scripts of the overview are under 300 kB compr
   await visit({ token: service.fleet.tokens.viewer }, async (page) => {
     await page.goto(service.url);
     await settle(page);
-    const scripts = await page.evaluate(() =>
-      performance
-        .getEntriesByType('resource')
-        .map((entry) => new URL(entry.name).pathname)
-        .filter((name) => name.endsWith('.js')),
+    const loaded = await page.evaluate<string[]>(
+      `performance.getEntriesByType('resource').map((entry) => entry.name)`,
     );
+    const scripts = loaded
+      .map((name) => new URL(name).pathname)
+      .filter((name) => name.endsWith('.js'));
     let total = 0;
     for (const script of new Set(scripts))
       total += gzipSync(await readFile(path.join(service.dashboardFolder, script))).byteLength;

@@ -72,8 +72,8 @@ export const WORD_TEXTS = {
   'operation.collect': ['Collect', '不要データの回収'],
 
   'level.memory': ['Memory', 'メモリー'],
-  'level.application': ['Application', 'アプリケーション'],
-  'level.crash': ['Crash', 'クラッシュ'],
+  'level.application': ['Application-consistent', 'アプリケーション整合'],
+  'level.crash': ['Crash-consistent', 'クラッシュ整合'],
   'level.offline': ['Offline', 'オフライン'],
   'level-meaning.memory': [
     'Memory and disks of one instant: the guest goes on exactly where it was.',
