@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { createDirectoryStorage } from '../../src/data-plane/blob-storage/directory/directory-storage.ts';
@@ -5,6 +6,7 @@ import type { Manifest } from '../../src/data-plane/chunk-repository/manifest.ts
 import { createRepository } from '../../src/data-plane/chunk-repository/open-repository.ts';
 import type { Repository } from '../../src/data-plane/chunk-repository/repository.ts';
 import type { CaptureSession, HypervisorDriver } from '../../src/data-plane/hypervisor/driver.ts';
+import { withoutGuard } from '../../src/data-plane/hypervisor/freeze-guard.ts';
 import { createLibvirtDriver } from '../../src/data-plane/hypervisor/libvirt/libvirt-driver.ts';
 import { systemClock } from '../../src/shared/clock.ts';
 import { newId } from '../../src/shared/ids.ts';
@@ -12,8 +14,7 @@ import { silentLogger } from '../../src/shared/logger.ts';
 import { createCaptureRun, type CaptureOutcome } from '../../src/worker/capture-run.ts';
 import type { WorkerEnvironment } from '../../src/worker/environment.ts';
 import type { TestGuest } from '../../test/support/guest/create-test-guest.ts';
-
-const IMAGES_FOLDER = '/var/lib/libvirt/images';
+import { folderOf, formatTestName } from '../../test/support/guest/leftovers.ts';
 
 export interface Workbench {
   readonly folder: string;
@@ -34,9 +35,16 @@ export interface Store {
 
 /** The product's own parts put together as the worker does it, without its database and processes. */
 export async function createWorkbench(): Promise<Workbench> {
-  const folder = await mkdtemp(path.join(IMAGES_FOLDER, 'komadori-bench-'));
+  // Named like a test's, so that what a killed run leaves is taken away by the next one.
+  const random = randomBytes(4).toString('hex');
+  const folder = folderOf(formatTestName('bench', process.pid, random));
+  await mkdir(folder, { mode: 0o711 });
   await chmod(folder, 0o711);
-  const driver = createLibvirtDriver({ clock: systemClock, logger: silentLogger });
+  const driver = createLibvirtDriver({
+    clock: systemClock,
+    logger: silentLogger,
+    freezeGuard: withoutGuard,
+  });
   const makeFolder = async (label: string): Promise<string> => {
     const made = await mkdtemp(path.join(folder, `${label}-`));
     await chmod(made, 0o711);

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { GuardedCapture, GuestRescue } from '../data-plane/hypervisor/freeze-guard.ts';
 import { systemClock } from '../shared/clock.ts';
 import { OperationError, type ErrorCode } from '../shared/errors.ts';

@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import type { DomainControl, MonitorEvent } from './domain-control.ts';
 import type { MemoryListener } from './memory-listener.ts';
+import type { MonitorCommand } from './qmp.ts';
 
 /** The calls that can go wrong; `monitor:` ones are QMP commands. */
 export const FAULT_POINTS = [
@@ -44,24 +46,35 @@ export interface FakeDomain {
   endStream(): void;
 }
 
-/** A guest in memory, with QEMU's rules about who resumes it and when. */
-export function createFakeDomain(options: {
-  fault?: Fault | undefined;
+interface FakeQemu {
+  readonly guest: FakeDomain['guest'];
+  readonly pagesFlow: Promise<void>;
+  readonly streamEnded: Promise<void>;
+  listen(listener: (event: MonitorEvent) => void): void;
+  migration(): string;
+  isPauseAsked(): boolean;
+  readonly suspend: () => void;
+  readonly go: () => void;
+  readonly migrate: () => void;
+  readonly cancel: () => void;
+  readonly endStream: () => void;
+}
+
+interface FakeOptions {
+  readonly fault?: Fault | undefined;
   /** QEMU 7 and 8 resume after a background snapshot by themselves. */
-  resumesItself: boolean;
-  mode: 'background' | 'pre-copy';
-}): FakeDomain {
-  const { fault, resumesItself, mode } = options;
+  readonly resumesItself: boolean;
+  readonly mode: 'background' | 'pre-copy';
+}
+
+function createFakeQemu({ resumesItself, mode }: FakeOptions): FakeQemu {
   const guest = { state: 'running', frozen: false, backup: false };
-  const calls: string[] = [];
-  const late: (() => void)[] = [];
-  let migration = 'none';
-  let pauseAsked = false;
-  let listener: (event: MonitorEvent) => void = () => undefined;
   const pagesFlow = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<void>();
-  const lost = Promise.withResolvers<void>();
   ended.promise.catch(() => undefined);
+  let listener: (event: MonitorEvent) => void = () => undefined;
+  let migration = 'none';
+  let pauseAsked = false;
   let nowMs = 0;
   const tell = (name: string, details = ''): void =>
     listener({ name, atMs: (nowMs += 1), details });
@@ -70,12 +83,9 @@ export function createFakeDomain(options: {
     tell('MIGRATION', JSON.stringify({ status }));
   };
   const stop = (state: string): void => {
-    if (guest.state !== 'running') {
-      guest.state = state;
-      return;
-    }
+    const didRun = guest.state === 'running';
     guest.state = state;
-    tell('STOP');
+    if (didRun) tell('STOP');
   };
   const go = (): void => {
     if (guest.state === 'running') return;
@@ -83,98 +93,142 @@ export function createFakeDomain(options: {
     pauseAsked = false;
     tell('RESUME');
   };
-  const call = async (point: FaultPoint | string, effect: () => void): Promise<void> => {
-    calls.push(point);
-    await Promise.resolve();
-    if (!fault || fault.point !== point || fault.times === 0) {
-      effect();
-      return;
-    }
-    fault.times -= 1;
-    if (fault.kind === 'lies') effect();
-    if (fault.kind === 'late') {
-      await new Promise<void>((resolve) => {
-        late.push(() => {
-          effect();
-          resolve();
-        });
-      });
-      return;
-    }
-    throw new Error(`${point} failed`);
-  };
-  const migrate = (): void => {
-    setMigration('setup');
-    setMigration('active');
-    if (mode === 'background') {
-      pagesFlow.resolve();
-      if (resumesItself) go();
-    }
-  };
-  const cancel = (): void => {
-    if (migration !== 'active') return;
-    setMigration('cancelled');
-    ended.reject(new Error('cancelled'));
-    if (guest.state === 'finish-migrate') go();
-  };
-  const answer = (value: unknown): string => JSON.stringify({ return: value });
-  const monitor = async (text: string): Promise<string> => {
-    const { execute } = JSON.parse(text) as { execute: string };
-    const effects: Record<string, () => void> = { migrate, migrate_cancel: cancel, cont: go };
-    await call(`monitor:${execute}`, effects[execute] ?? (() => undefined));
-    if (execute === 'query-status') return answer({ status: guest.state });
-    if (execute === 'query-migrate') return answer({ status: migration });
-    if (execute === 'query-migrate-capabilities') {
-      return answer([{ capability: 'background-snapshot', state: mode === 'background' }]);
-    }
-    return answer({});
-  };
-  const suspend = (): void => {
-    pauseAsked = true;
-    stop('paused');
-  };
   return {
     guest,
+    pagesFlow: pagesFlow.promise,
+    streamEnded: ended.promise,
+    listen(next) {
+      listener = next;
+    },
+    migration: () => migration,
+    isPauseAsked: () => pauseAsked && guest.state !== 'running',
+    suspend() {
+      pauseAsked = true;
+      stop('paused');
+    },
+    go,
+    migrate() {
+      setMigration('setup');
+      setMigration('active');
+      if (mode !== 'background') return;
+      pagesFlow.resolve();
+      if (resumesItself) go();
+    },
+    cancel() {
+      if (migration !== 'active') return;
+      setMigration('cancelled');
+      ended.reject(new Error('cancelled'));
+    },
+    endStream() {
+      if (migration !== 'active') return;
+      if (mode === 'pre-copy') stop('postmigrate');
+      setMigration('completed');
+      ended.resolve();
+    },
+  };
+}
+
+interface FaultyCalls {
+  readonly calls: string[];
+  readonly late: (() => void)[];
+  readonly call: (point: string, effect?: () => void) => Promise<void>;
+}
+
+function createFaultyCalls(fault: Fault | undefined): FaultyCalls {
+  const calls: string[] = [];
+  const late: (() => void)[] = [];
+  return {
     calls,
+    late,
+    async call(point, effect = () => undefined) {
+      calls.push(point);
+      await Promise.resolve();
+      if (!fault || fault.point !== point || fault.times === 0) {
+        effect();
+        return;
+      }
+      fault.times -= 1;
+      if (fault.kind === 'late') {
+        await new Promise<void>((resolve) => late.push(resolve));
+        effect();
+        return;
+      }
+      if (fault.kind === 'lies') effect();
+      throw new Error(`${point} failed`);
+    },
+  };
+}
+
+const commandSchema = z.object({ execute: z.string() });
+
+function createFakeMonitor(
+  qemu: FakeQemu,
+  { call }: FaultyCalls,
+  mode: FakeOptions['mode'],
+): MonitorCommand {
+  const effects: Readonly<Record<string, () => void>> = {
+    migrate: qemu.migrate,
+    migrate_cancel: qemu.cancel,
+    cont: qemu.go,
+  };
+  const answers: Readonly<Record<string, () => unknown>> = {
+    'query-status': () => ({ status: qemu.guest.state }),
+    'query-migrate': () => ({ status: qemu.migration() }),
+    'query-migrate-capabilities': () => [
+      { capability: 'background-snapshot', state: mode === 'background' },
+    ],
+  };
+  return async (text) => {
+    const { execute } = commandSchema.parse(JSON.parse(text));
+    await call(`monitor:${execute}`, effects[execute]);
+    return JSON.stringify({ return: answers[execute]?.() ?? {} });
+  };
+}
+
+/** A guest in memory, with QEMU's rules about who resumes it and when. */
+export function createFakeDomain(options: FakeOptions): FakeDomain {
+  const { fault, mode } = options;
+  const qemu = createFakeQemu(options);
+  const faulty = createFaultyCalls(fault);
+  const { guest } = qemu;
+  const { call, late } = faulty;
+  const monitor = createFakeMonitor(qemu, faulty, mode);
+  const lost = Promise.withResolvers<void>();
+  return {
+    guest,
+    calls: faulty.calls,
     control: {
       monitor,
       rescueMonitor: monitor,
-      suspend: async () => await call('suspend', suspend),
-      resume: async () => await call('resume', go),
+      suspend: async () => await call('suspend', qemu.suspend),
+      resume: async () => await call('resume', qemu.go),
       readXml: async () => await Promise.resolve(''),
       beginBackup: async () => await call('beginBackup', () => (guest.backup = true)),
       endBackup: async () => await call('endBackup', () => (guest.backup = false)),
-      isPauseAsked: async () => await Promise.resolve(pauseAsked && guest.state !== 'running'),
-      pingAgent: async () => await call('pingAgent', () => undefined),
-      dropCheckpoint: async () => await call('dropCheckpoint', () => undefined),
+      isPauseAsked: async () => await Promise.resolve(qemu.isPauseAsked()),
+      pingAgent: async () => await call('pingAgent'),
+      dropCheckpoint: async () => await call('dropCheckpoint'),
       freezeFileSystems: async () => await call('freezeFileSystems', () => (guest.frozen = true)),
       thawFileSystems: async () => await call('thawFileSystems', () => (guest.frozen = false)),
-      async watchMonitor(listen) {
-        listener = listen;
+      async watchMonitor(listener) {
+        qemu.listen(listener);
         if (fault?.point === 'watch.lost') setImmediate(() => lost.resolve());
-        return await Promise.resolve({
-          lost: lost.promise,
-          stop: async () => await Promise.resolve(),
-        });
+        const stop = async (): Promise<void> => await Promise.resolve();
+        return await Promise.resolve({ lost: lost.promise, stop });
       },
     },
     memory: {
       uri: 'unix:/fake',
-      pagesFlow: pagesFlow.promise,
-      ended: ended.promise,
+      pagesFlow: qemu.pagesFlow,
+      ended: qemu.streamEnded,
       close: async () => await Promise.resolve(),
     },
     finishLate: () => {
       for (const happen of late.splice(0)) happen();
     },
     hasLate: () => late.length > 0,
-    suspendByOwner: suspend,
-    resumeByOwner: go,
-    endStream() {
-      if (migration !== 'active') return;
-      stop(mode === 'pre-copy' ? 'postmigrate' : guest.state);
-      setMigration('completed');
-      ended.resolve();
-    },
+    suspendByOwner: qemu.suspend,
+    resumeByOwner: qemu.go,
+    endStream: qemu.endStream,
   };
 }

@@ -263,11 +263,10 @@ describe('a pause that is not ours', () => {
 
   test('a guest resumed by its owner within our pause is no snapshot (invariant 4)', async () => {
     const fake = createFakeDomain({ mode: 'background', resumesItself: true });
-    const { control } = fake;
-    const { beginBackup } = control;
-    Object.assign(control, {
-      async beginBackup(backup: Parameters<typeof beginBackup>[0]) {
-        await beginBackup(backup);
+    const begin = fake.control.beginBackup.bind(fake.control);
+    Object.assign(fake.control, {
+      async beginBackup(backup: { backupXml: string; checkpointXml: null }) {
+        await begin(backup);
         fake.resumeByOwner();
       },
     });
