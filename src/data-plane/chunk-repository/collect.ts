@@ -6,12 +6,13 @@ import { isMissing } from './chunk-source.ts';
 import { type CollectionTurn, takeCollectionTurn } from './collection-turn.ts';
 import { type Condemned, readCondemned, writeCondemned } from './condemned.ts';
 import { StoredDataError } from './damage.ts';
-import { DIGEST_BYTES, digestKey } from './digest.ts';
+import { DIGEST_BYTES } from './digest.ts';
+import { digestWords } from './digest-table.ts';
 import { readPackContents } from './index-sync.ts';
 import { surveyLeases } from './lease.ts';
 import { createLiveChunks, type LiveChunks } from './live-chunks.ts';
 import { listManifestIds } from './manifest-file.ts';
-import type { PackBuilder } from './pack-builder.ts';
+import type { NewChunk, PackBuilder } from './pack-builder.ts';
 import { type PackContents, packName } from './pack-format.ts';
 import type { CollectReport, ProgressListener } from './repository.ts';
 import type { RepositoryContext } from './repository-context.ts';
@@ -228,10 +229,17 @@ async function copyChunks(
   for (const [at, digest] of digests.entries()) {
     const bytes = chunks[at];
     if (bytes === undefined || isMissing(bytes)) return bytes?.reason ?? 'nothing was read';
-    const key = digestKey(digest);
-    const account = { storedBytes: 0 };
-    while (!builder.isPending(key)) {
-      if (builder.tryAdd({ blockSizeBytes, key, digest, bytes, account })) break;
+    const words = digestWords(digest);
+    const chunk: NewChunk = {
+      blockSizeBytes,
+      words,
+      at: 0,
+      bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+      from: 0,
+      to: bytes.length,
+      account: { storedBytes: 0 },
+    };
+    while (!builder.isPending(words, 0) && !builder.tryAdd(chunk)) {
       await builder.makeRoom(blockSizeBytes);
     }
   }

@@ -5,7 +5,13 @@ import type { BlobStorage } from '../blob-storage/blob-storage.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import type { ComputePool } from './compute-pool.ts';
 
-import { DIGEST_BYTES, digestHex } from './digest.ts';
+import { DIGEST_BYTES, digestHex, digestKey } from './digest.ts';
+import {
+  createDigestTable,
+  DIGEST_WORDS,
+  type DigestTable,
+  SEGMENT_DIGESTS_MAX,
+} from './digest-table.ts';
 import { FRAME_OVERHEAD_BYTES } from './frame.ts';
 import { FRAME_CHUNKS_MAX, PACK_CHUNKS_MAX, type RepositoryLayout } from './layout.ts';
 import { NODE_LENGTH_BYTES } from './node-frame.ts';
@@ -21,9 +27,13 @@ import {
 /** Block size 0 stands for tree nodes. */
 export interface NewChunk {
   readonly blockSizeBytes: number;
-  readonly key: string;
-  readonly digest: Uint8Array;
-  readonly bytes: Uint8Array;
+  /** Its digest stands in these words. */
+  readonly words: Int32Array;
+  readonly at: number;
+  /** Its bytes are this part of these. */
+  readonly bytes: Buffer;
+  readonly from: number;
+  readonly to: number;
   /** Who is charged for what the chunk takes in a pack. */
   readonly account: StorageAccount;
 }
@@ -39,7 +49,7 @@ export interface StorageAccount {
 export interface PackBuilder {
   /** Null until something could not be stored; then nothing that was added counts as durable. */
   failure(): Error | null;
-  isPending(key: string): boolean;
+  isPending(words: Int32Array, at: number): boolean;
   /** A node that is not durable yet. */
   pendingNode(key: string): Uint8Array | undefined;
   /** False when there is no room in the open frame: call `makeRoom` and look again whether it is pending. */
@@ -52,10 +62,13 @@ export interface PackBuilder {
 interface OpenPack {
   readonly id: Uint8Array;
   readonly frames: (FrameEntry | undefined)[];
-  readonly digestsOfFrames: Uint8Array[][];
+  readonly digestsOfFrames: Uint8Array[];
   /** Header and frames as they will be stored. */
   readonly buffer: Buffer;
-  readonly keys: string[];
+  /** Its digests in the table of what is pending. */
+  readonly segments: PendingSegment[];
+  readonly nodeKeys: string[];
+  chunkCount: number;
   storedLength: number;
   framesUnderWay: number;
   closed: boolean;
@@ -63,26 +76,33 @@ interface OpenPack {
   readonly done: PromiseWithResolvers<void>;
 }
 
+interface PendingSegment {
+  readonly number: number;
+  readonly words: Int32Array;
+  count: number;
+}
+
 interface OpenFrame {
   readonly pack: OpenPack;
   readonly slot: number;
   readonly plain: Buffer;
   readonly blockSizeBytes: number;
-  readonly digests: Uint8Array[];
+  readonly words: Int32Array;
   readonly shares: Map<StorageAccount, number>;
+  chunkCount: number;
   length: number;
 }
 
 /** Each account pays its part of the frame, and for its digests in the table of contents. */
 function chargeFrame(frame: OpenFrame, storedLength: number): void {
-  const total = storedLength + frame.digests.length * DIGEST_BYTES;
+  const total = storedLength + frame.chunkCount * DIGEST_BYTES;
   for (const [account, share] of frame.shares) {
     account.storedBytes += Math.round((total * share) / frame.length);
   }
 }
 
 /** Packs that are being stored; more would only hold memory. */
-const PACKS_IN_FLIGHT_MAX = 2;
+const PACKS_IN_FLIGHT_MAX = 1;
 
 export interface PackBuilderOptions {
   readonly storage: BlobStorage;
@@ -95,7 +115,7 @@ export interface PackBuilderOptions {
 
 interface BuilderState extends PackBuilderOptions {
   /** Chunks that are not durable and indexed yet. */
-  readonly pending: Set<string>;
+  readonly pending: DigestTable;
   readonly pendingNodes: Map<string, Uint8Array>;
   readonly openFrames: Map<number, OpenFrame>;
   readonly unfinished: Set<OpenPack>;
@@ -106,10 +126,12 @@ interface BuilderState extends PackBuilderOptions {
   failure: Error | null;
 }
 
+const anyPlace = (): boolean => true;
+
 export function createPackBuilder(options: PackBuilderOptions): PackBuilder {
   const state: BuilderState = {
     ...options,
-    pending: new Set(),
+    pending: createDigestTable(),
     pendingNodes: new Map(),
     openFrames: new Map(),
     unfinished: new Set(),
@@ -122,7 +144,7 @@ export function createPackBuilder(options: PackBuilderOptions): PackBuilder {
 
   return {
     failure: () => state.failure,
-    isPending: (key) => state.pending.has(key),
+    isPending: (words, at) => state.pending.find(words, at, anyPlace),
     pendingNode: (key) => state.pendingNodes.get(key),
     tryAdd: (chunk) => addToOpenFrame(state, chunk),
     async makeRoom(blockSizeBytes) {
@@ -144,26 +166,47 @@ export function createPackBuilder(options: PackBuilderOptions): PackBuilder {
 }
 
 function addToOpenFrame(state: BuilderState, chunk: NewChunk): boolean {
-  const { blockSizeBytes, key, digest, bytes, account } = chunk;
+  const { blockSizeBytes, words, at, bytes, from, to, account } = chunk;
   const frame = state.openFrames.get(blockSizeBytes);
-  const prefix = blockSizeBytes === 0 ? NODE_LENGTH_BYTES : 0;
-  if (frame === undefined || !hasRoom(frame, prefix + bytes.length)) return false;
-  if (prefix > 0) frame.plain.writeUInt32BE(bytes.length, frame.length);
-  asBuffer(bytes).copy(frame.plain, frame.length + prefix);
-  frame.length += prefix + bytes.length;
-  frame.digests.push(digest.slice());
-  frame.shares.set(account, (frame.shares.get(account) ?? 0) + prefix + bytes.length);
-  frame.pack.keys.push(key);
-  state.pending.add(key);
-  if (blockSizeBytes === 0) state.pendingNodes.set(key, bytes);
+  const lengthBytes = to - from + (blockSizeBytes === 0 ? NODE_LENGTH_BYTES : 0);
+  if (frame === undefined || !hasRoom(frame, lengthBytes)) return false;
+  const { plain, pack } = frame;
+  if (blockSizeBytes === 0) {
+    plain.writeUInt32BE(to - from, frame.length);
+    const key = digestKey(new Uint8Array(words.buffer, words.byteOffset + at * 4, DIGEST_BYTES));
+    pack.nodeKeys.push(key);
+    state.pendingNodes.set(key, bytes.subarray(from, to));
+  }
+  bytes.copy(plain, frame.length + lengthBytes - (to - from), from, to);
+  frame.length += lengthBytes;
+  copyDigest(words, at, frame.words, frame.chunkCount);
+  frame.chunkCount += 1;
+  frame.shares.set(account, (frame.shares.get(account) ?? 0) + lengthBytes);
+  addPending(state, pack, words, at);
   return true;
 }
 
-const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
-  Buffer.from(buffer, byteOffset, byteLength);
-
 const hasRoom = (frame: OpenFrame, lengthBytes: number): boolean =>
-  frame.length + lengthBytes <= frame.plain.length && frame.digests.length < FRAME_CHUNKS_MAX;
+  frame.length + lengthBytes <= frame.plain.length && frame.chunkCount < FRAME_CHUNKS_MAX;
+
+function copyDigest(from: Int32Array, at: number, to: Int32Array, position: number): void {
+  for (let word = 0; word < DIGEST_WORDS; word += 1) {
+    to[position * DIGEST_WORDS + word] = from[at + word] ?? 0;
+  }
+}
+
+function addPending(state: BuilderState, pack: OpenPack, words: Int32Array, at: number): void {
+  let segment = pack.segments.at(-1);
+  if (segment === undefined || segment.count === SEGMENT_DIGESTS_MAX) {
+    const fresh = new Int32Array(SEGMENT_DIGESTS_MAX * DIGEST_WORDS);
+    segment = { number: state.pending.addSegment(fresh, 0), words: fresh, count: 0 };
+    pack.segments.push(segment);
+  }
+  copyDigest(words, at, segment.words, segment.count);
+  state.pending.add(segment.number, segment.count);
+  segment.count += 1;
+  pack.chunkCount += 1;
+}
 
 async function rollFrame(state: BuilderState, blockSizeBytes: number): Promise<void> {
   const { pool, layout } = state;
@@ -183,22 +226,25 @@ async function rollFrame(state: BuilderState, blockSizeBytes: number): Promise<v
     slot,
     plain: Buffer.from(pool.arena, pool.framePlaces(slot).plain, layout.frameSizeBytes),
     blockSizeBytes,
-    digests: [],
+    words: new Int32Array(FRAME_CHUNKS_MAX * DIGEST_WORDS),
     shares: new Map(),
+    chunkCount: 0,
     length: 0,
   });
 }
 
 function openPack(state: BuilderState): OpenPack {
   const { current } = state;
-  if (current !== undefined && current.keys.length < PACK_CHUNKS_MAX) return current;
+  if (current !== undefined && current.chunkCount < PACK_CHUNKS_MAX) return current;
   if (current !== undefined) closePack(state, current);
   const pack: OpenPack = {
     id: randomBytes(PACK_ID_BYTES),
     frames: [],
     digestsOfFrames: [],
     buffer: state.buffers.pop() ?? allocatePackBuffer(state),
-    keys: [],
+    segments: [],
+    nodeKeys: [],
+    chunkCount: 0,
     storedLength: PACK_HEADER_BYTES,
     framesUnderWay: 0,
     closed: false,
@@ -228,7 +274,7 @@ function closePack(state: BuilderState, pack: OpenPack): void {
 
 function closeFrame(state: BuilderState, frame: OpenFrame): void {
   state.openFrames.delete(frame.blockSizeBytes);
-  if (frame.digests.length > 0) {
+  if (frame.chunkCount > 0) {
     encodeFrame(state, frame).catch((error: unknown) => fail(state, error));
     return;
   }
@@ -241,7 +287,7 @@ async function encodeFrame(state: BuilderState, frame: OpenFrame): Promise<void>
   const { pack, slot } = frame;
   const frameNumber = pack.frames.length;
   pack.frames.push(undefined);
-  pack.digestsOfFrames.push(frame.digests);
+  pack.digestsOfFrames.push(new Uint8Array(frame.words.buffer, 0, frame.chunkCount * DIGEST_BYTES));
   try {
     const places = pool.framePlaces(slot);
     const { storedLength, encoding } = await pool.encode({
@@ -257,7 +303,7 @@ async function encodeFrame(state: BuilderState, frame: OpenFrame): Promise<void>
       storedLength,
       plainLength: frame.length,
       blockSizeBytes: frame.blockSizeBytes,
-      chunkCount: frame.digests.length,
+      chunkCount: frame.chunkCount,
       encoding,
     };
     pack.storedLength += storedLength;
@@ -285,7 +331,7 @@ async function storePack(state: BuilderState, pack: OpenPack): Promise<void> {
   const contents = {
     createdAtMs: state.clock.now().getTime(),
     frames: pack.frames.filter((frame) => frame !== undefined),
-    digests: Buffer.concat(pack.digestsOfFrames.flat()),
+    digests: Buffer.concat(pack.digestsOfFrames),
   };
   const keys = { packId: pack.id, packsKey: state.packsKey };
   const end = encodePackEnd(contents, keys, pack.storedLength);
@@ -298,12 +344,12 @@ async function storePack(state: BuilderState, pack: OpenPack): Promise<void> {
 }
 
 function finishPack(state: BuilderState, pack: OpenPack): void {
-  for (const key of pack.keys) {
-    state.pending.delete(key);
-    state.pendingNodes.delete(key);
-  }
-  state.buffers.push(pack.buffer);
+  state.pending.removeSegments(pack.segments.map(({ number }) => number));
+  for (const key of pack.nodeKeys) state.pendingNodes.delete(key);
   state.unfinished.delete(pack);
+  // Nothing is being written any more: the memory goes back.
+  if (state.unfinished.size === 0) state.buffers.length = 0;
+  else state.buffers.push(pack.buffer);
   pack.done.resolve();
 }
 

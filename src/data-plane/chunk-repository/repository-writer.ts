@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { OperationError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/waiting.ts';
 import type { IndexedPack } from './chunk-index.ts';
@@ -34,6 +35,7 @@ export async function openRepositoryWriter(
   try {
     const accept = await decideAcceptedPacks(context);
     await context.synchronize();
+    while (context.index.warm()) await nextTurn();
     throwIfAborted(options.signal);
     return createWriter(context, lease, accept);
   } catch (error) {

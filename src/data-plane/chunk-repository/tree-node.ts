@@ -9,7 +9,7 @@ const NODE_VERSION = 1;
 const HEAD_BYTES = 4;
 
 /** Null when every entry is zero: such a node does not exist. `digests` has zeroes for zero entries. */
-export function encodeNode(level: number, digests: Uint8Array): Uint8Array | null {
+export function encodeNode(level: number, digests: Uint8Array): Buffer | null {
   const count = digests.length / DIGEST_BYTES;
   const bitmapBytes = Math.ceil(count / 8);
   const node = Buffer.alloc(HEAD_BYTES + bitmapBytes + digests.length);

@@ -2,7 +2,8 @@ import { OperationError } from '../../shared/errors.ts';
 import type { ChunkTaker } from './chunk-taker.ts';
 import type { ComputePool } from './compute-pool.ts';
 import { StoredDataError } from './damage.ts';
-import { DIGEST_BYTES, type Digester, isZeroDigest } from './digest.ts';
+import { DIGEST_BYTES, type Digester } from './digest.ts';
+import { digestWords } from './digest-table.ts';
 import { WRITE_SIZE_MAX_BYTES } from './layout.ts';
 import { createTreeNodes, entryAt, type ReadNode, type TreeNodes } from './node-reader.ts';
 import type { TreeRef, TreeWriter } from './repository.ts';
@@ -25,7 +26,7 @@ interface HashedBlocks {
   readonly blockCount: number;
   /** One digest per block; zeroes for all-zero blocks. */
   readonly digests: Uint8Array;
-  readonly bytes: Uint8Array;
+  readonly bytes: Buffer;
   readonly release: () => void;
 }
 
@@ -129,17 +130,23 @@ async function storeBlocks(
   const { shape, digests, taker } = target;
   const leafEntries = shape.entriesMax[0] ?? 1;
   const { blockSizeBytes } = shape;
-  for (let index = 0; index < hashed.blockCount; index += 1) {
-    const digest = hashed.digests.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
-    if (!isZeroDigest(digest)) {
-      const start = index * blockSizeBytes;
-      const taking = taker.takeBlock(digest, hashed.bytes.subarray(start, start + blockSizeBytes));
-      if (taking !== undefined) await taking;
-    }
+  const { blockCount: count, bytes } = hashed;
+  const taking = taker.takeBlocks({
+    blockSizeBytes,
+    count,
+    words: digestWords(hashed.digests),
+    bytes,
+  });
+  if (taking !== undefined) await taking;
+  for (let index = 0; index < count;) {
     const block = firstBlock + index;
+    const inLeaf = block % leafEntries;
+    const stop = Math.min(count, index + leafEntries - inLeaf);
     const leaf = digests.leaf(Math.floor(block / leafEntries));
     const entries = leaf instanceof Uint8Array ? leaf : await leaf;
-    entries.set(digest, (block % leafEntries) * DIGEST_BYTES);
+    const run = hashed.digests.subarray(index * DIGEST_BYTES, stop * DIGEST_BYTES);
+    entries.set(run, inLeaf * DIGEST_BYTES);
+    index = stop;
   }
 }
 
@@ -207,7 +214,7 @@ async function hashInSlot(
     place.digests + first * DIGEST_BYTES,
     blockCount * DIGEST_BYTES,
   ).slice();
-  const bytes = new Uint8Array(pool.arena, place.data + offset, lengthBytes);
+  const bytes = Buffer.from(pool.arena, place.data + offset, lengthBytes);
   return { blockCount, digests, bytes, release: () => undefined };
 }
 
