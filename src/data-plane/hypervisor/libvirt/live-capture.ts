@@ -27,7 +27,12 @@ import {
 } from './freeze.ts';
 import { listenForMemory, type MemoryListener } from './memory-listener.ts';
 import { readIfThere } from './offline-capture.ts';
-import { beginBackup, prepareCapture, type PreparedCapture } from './prepare-capture.ts';
+import {
+  beginBackup,
+  flushImages,
+  prepareCapture,
+  type PreparedCapture,
+} from './prepare-capture.ts';
 import { setCapability, setMigrationLimits } from './qmp.ts';
 import { beginQuiescedBackup } from './quiesce.ts';
 import { readTpmState, tpmStateFolder } from './tpm-state.ts';
@@ -206,6 +211,7 @@ async function takeWithMemory(
   });
   const { mode, refusal } = await agreeMemoryMode(input);
   const watch = await watchPause(domain);
+  if (vm.state === 'running') await flushImages(vm, logger);
   let isIncremental = false;
   let stateFiles: StateFiles = { nvram: null, tpmState: null };
   const work: FreezeWork = {

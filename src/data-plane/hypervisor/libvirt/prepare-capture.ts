@@ -1,9 +1,9 @@
-import { chown, rm } from 'node:fs/promises';
+import { chown, open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { OperationError, describeThrown } from '../../../shared/errors.ts';
 import type { DiskDescription, VmDescription } from '../../../shared/inventory.ts';
 import type { Logger } from '../../../shared/logger.ts';
-import { throwIfAborted } from '../../../shared/waiting.ts';
+import { throwIfAborted, waitFor } from '../../../shared/waiting.ts';
 import type { CaptureRequest } from '../driver.ts';
 import { formatBackupXml, formatCheckpointXml } from './backup-xml.ts';
 import {
@@ -17,6 +17,7 @@ import type { DomainControl } from './domain-control.ts';
 import { runProgram } from './run-program.ts';
 
 const SCRATCH_CREATE_TIMEOUT_MS = 30_000;
+const FLUSH_TIMEOUT_MS = 30_000;
 
 interface CaptureInput {
   readonly domain: DomainControl;
@@ -112,6 +113,36 @@ async function makeScratch(
     scratchPaths.set(disk.target, scratchPath);
   }
   return scratchPaths;
+}
+
+/**
+ * Stopping makes QEMU wait until its disks are durable: what is written back now, while the guest
+ * runs, is not waited for in the pause.
+ */
+export async function flushImages(vm: VmDescription, logger: Logger): Promise<void> {
+  await Promise.all(
+    vm.disks.map(async ({ target, path: image }) => {
+      if (image === null) return;
+      try {
+        await waitFor(flushFile(image), {
+          timeoutMs: FLUSH_TIMEOUT_MS,
+          what: `Flushing disk ${target}`,
+        });
+      } catch (error) {
+        // The pause may be longer by that, and nothing else.
+        logger.debug({ target, reason: describeThrown(error) }, 'a disk was not flushed before');
+      }
+    }),
+  );
+}
+
+async function flushFile(image: string): Promise<void> {
+  const file = await open(image, 'r');
+  try {
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
 }
 
 /**
