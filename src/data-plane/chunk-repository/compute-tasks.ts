@@ -55,8 +55,8 @@ function encode({ arena, setup }: Bench, task: EncodeTask): ComputeResult {
     frameNumber,
     packsKey,
     compressionLevel,
+    target: arena.subarray(places.stored, places.digests),
   });
-  arena.set(stored, places.stored);
   return { work: 'encode', storedLength: stored.length, encoding };
 }
 

@@ -14,7 +14,8 @@ const CAPACITY_MIN = 1 << 12;
 export function digestWords(digests: Uint8Array): Int32Array {
   const { buffer, byteOffset, length } = digests;
   if (byteOffset % 4 === 0) return new Int32Array(buffer, byteOffset, length / 4);
-  return new Int32Array(digests.slice().buffer);
+  // `slice` of a Buffer would be a view again.
+  return new Int32Array(new Uint8Array(digests).buffer);
 }
 
 /** Positions are in words. */

@@ -14,9 +14,10 @@ export interface FramePlace {
 /** What a stored frame takes at most, more than its plain bytes. */
 export const FRAME_OVERHEAD_BYTES = 64;
 
+/** The stored bytes are in the beginning of `target` when there is one. */
 export function encodeFrame(
   plain: Uint8Array,
-  options: FramePlace & { compressionLevel: number },
+  options: FramePlace & { compressionLevel: number; target?: Uint8Array },
 ): { stored: Uint8Array; encoding: FrameEncoding } {
   const compressed = zstdCompressSync(plain, {
     // One allocation: zlib grows its output by chunkSize.
@@ -28,9 +29,13 @@ export function encodeFrame(
   });
   const encoding = compressed.length < plain.length ? 'zstd' : 'raw';
   const body = encoding === 'zstd' ? compressed : plain;
-  if (options.packsKey === null) return { stored: body, encoding };
+  const { target } = options;
+  if (options.packsKey === null) {
+    target?.set(body);
+    return { stored: target?.subarray(0, body.length) ?? body, encoding };
+  }
   const sealOptions = packSeal(options.packsKey, options.packId, options.frameNumber);
-  return { stored: seal(body, sealOptions), encoding };
+  return { stored: seal(body, sealOptions, target), encoding };
 }
 
 /** Throws StoredDataError; never allocates more than the frame's plain length. */

@@ -145,7 +145,7 @@ export function integerOf(row: Row, column: string): number {
   return value;
 }
 
-/** A copy of a blob as words, so that it is aligned whatever SQLite returned. */
+/** A blob as words, aligned whatever SQLite returned. */
 export function wordsOf(row: Row, column: string): Int32Array {
   const value = row[column];
   if (!(value instanceof Uint8Array) || value.length % 4 !== 0) {
@@ -153,7 +153,7 @@ export function wordsOf(row: Row, column: string): Int32Array {
   }
   return value.byteOffset % 4 === 0
     ? new Int32Array(value.buffer, value.byteOffset, value.length / 4)
-    : new Int32Array(value.slice().buffer);
+    : new Int32Array(new Uint8Array(value).buffer);
 }
 
 export function isIndexCorruption(error: unknown): boolean {

@@ -15,13 +15,20 @@ export interface SealOptions {
   readonly boundTo: Uint8Array;
 }
 
-/** AES-256-GCM: ciphertext, then the 16-byte tag. */
-export function seal(plain: Uint8Array, { key, nonce, boundTo }: SealOptions): Uint8Array {
+/** AES-256-GCM: ciphertext, then the 16-byte tag; in the beginning of `target` when there is one. */
+export function seal(
+  plain: Uint8Array,
+  { key, nonce, boundTo }: SealOptions,
+  target?: Uint8Array,
+): Uint8Array {
   const cipher = createCipheriv('aes-256-gcm', key, nonce);
   cipher.setAAD(boundTo);
   const body = cipher.update(plain);
   cipher.final();
-  return Buffer.concat([body, cipher.getAuthTag()]);
+  const sealed = target ?? new Uint8Array(body.length + SEAL_OVERHEAD_BYTES);
+  sealed.set(body);
+  sealed.set(cipher.getAuthTag(), body.length);
+  return sealed.subarray(0, body.length + SEAL_OVERHEAD_BYTES);
 }
 
 /** Throws StoredDataError when a byte was changed or the key is another one. */
