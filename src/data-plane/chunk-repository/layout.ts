@@ -27,7 +27,7 @@ export const DEFAULT_LAYOUT: RepositoryLayout = {
   },
   fanOut: 256,
   frameSizeBytes: 256 * KIB,
-  packSizeBytes: 32 * MIB,
+  packSizeBytes: 16 * MIB,
   compressionLevel: 1,
 };
 
