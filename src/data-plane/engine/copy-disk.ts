@@ -14,8 +14,8 @@ export interface ByteRange {
 }
 
 const WINDOW_BYTES = MIB;
-/** Enough reads in flight to hide the round trip on two connections, few enough to bound memory. */
-const WINDOWS_IN_FLIGHT = 12;
+/** Enough for the reads on two connections and a queue before the hashing threads; a memory needs buffers too. */
+const WINDOWS_IN_FLIGHT = 20;
 
 /** Rounds ranges out to whole blocks and joins those that then touch. Ranges come sorted. */
 export function alignRanges(
