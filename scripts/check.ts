@@ -10,6 +10,7 @@ const CHECKS = [
   { name: 'format', program: 'oxfmt', args: ['--check', ...FOLDERS] },
   { name: 'lint', program: 'oxlint', args: ['--type-aware', '--deny-warnings', ...FOLDERS] },
   { name: 'types', program: 'tsc', args: [] },
+  { name: 'dashboard types', program: 'tsc', args: ['-p', 'src/dashboard/tsconfig.json'] },
   { name: 'unused', program: 'knip', args: ['--no-progress'] },
 ] as const;
 

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -88,9 +88,4 @@ export function readLoad(): number {
 export function describeCpu(): string {
   const model = /^model name\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1];
   return model ?? 'unknown';
-}
-
-/** Reads files once, so that every contender finds them in the page cache. */
-export function listFiles(folder: string): string[] {
-  return readdirSync(folder).map((name) => path.join(folder, name));
 }

@@ -35,73 +35,46 @@ function requireCapture(context: Context): CaptureData {
   return context.data.capture;
 }
 
+type Runs = Map<string, CaptureRun>;
+type Step = JobDefinition<Parameters, Data>['steps'][number];
+
+function requireRun(runs: Runs, context: Context): CaptureRun {
+  const run = runs.get(context.jobId);
+  if (!run) {
+    throw new OperationError(
+      'interrupted',
+      'The capture was interrupted; take the snapshot again.',
+    );
+  }
+  return run;
+}
+
 /** Capture: check → reserve scratch → freeze → stream → commit → release. */
 export function createCaptureJob(environment: WorkerEnvironment): JobDefinition<Parameters, Data> {
-  const runs = new Map<string, CaptureRun>();
-  const requireRun = (context: Context): CaptureRun => {
-    const run = runs.get(context.jobId);
-    if (!run)
-      throw new OperationError(
-        'interrupted',
-        'The capture was interrupted; take the snapshot again.',
-      );
-    return run;
-  };
-
+  const runs: Runs = new Map();
   return {
     kind: 'create',
     parametersSchema,
     dataSchema,
     commitStep: 'commit',
     steps: [
-      {
-        name: 'check',
-        async run(context) {
-          const { vmId, snapshotId } = context.job;
-          if (vmId === null || snapshotId === null) {
-            throw new OperationError('internal', 'The job names no VM or no snapshot.');
-          }
-          const wish = { ...context.parameters, vmId, snapshotId, captureId: context.jobId };
-          await context.save({ capture: await prepareCapture(environment, wish, context.signal) });
-        },
-      },
+      checkStep(environment),
       {
         name: 'reserve scratch',
         run: async (context) =>
           await reserveScratchFor(environment, context, requireCapture(context)),
       },
-      {
-        name: 'freeze',
-        async run(context) {
-          runs.set(
-            context.jobId,
-            await freezeVm(environment, requireCapture(context), context.signal),
-          );
-        },
-        async undo(context) {
-          const { capture } = context.data;
-          if (!capture) return;
-          await undoCapture(environment, context, { run: runs.get(context.jobId), data: capture });
-          runs.delete(context.jobId);
-        },
-      },
+      freezeStep(environment, runs),
       {
         name: 'stream',
         run: async (context) =>
           await streamVm(environment, context, {
-            run: requireRun(context),
+            run: requireRun(runs, context),
             data: requireCapture(context),
             phase: 'stream',
           }),
       },
-      {
-        name: 'commit',
-        async run(context) {
-          const capture = requireCapture(context);
-          const facts = await commitVm(environment, requireRun(context), capture);
-          await context.save({ capture: { ...capture, facts } });
-        },
-      },
+      commitStep(environment, runs),
       {
         name: 'release',
         async run(context) {
@@ -124,6 +97,46 @@ export function createCaptureJob(environment: WorkerEnvironment): JobDefinition<
         await failSnapshot(tx, { id: snapshotId, failure: facts.failure, at: facts.at });
       }
       await recordFailure(tx, facts);
+    },
+  };
+}
+
+function checkStep(environment: WorkerEnvironment): Step {
+  return {
+    name: 'check',
+    async run(context) {
+      const { vmId, snapshotId } = context.job;
+      if (vmId === null || snapshotId === null) {
+        throw new OperationError('internal', 'The job names no VM or no snapshot.');
+      }
+      const wish = { ...context.parameters, vmId, snapshotId, captureId: context.jobId };
+      await context.save({ capture: await prepareCapture(environment, wish, context.signal) });
+    },
+  };
+}
+
+function freezeStep(environment: WorkerEnvironment, runs: Runs): Step {
+  return {
+    name: 'freeze',
+    async run(context) {
+      runs.set(context.jobId, await freezeVm(environment, requireCapture(context), context.signal));
+    },
+    async undo(context) {
+      const { capture } = context.data;
+      if (!capture) return;
+      await undoCapture(environment, context, { run: runs.get(context.jobId), data: capture });
+      runs.delete(context.jobId);
+    },
+  };
+}
+
+function commitStep(environment: WorkerEnvironment, runs: Runs): Step {
+  return {
+    name: 'commit',
+    async run(context) {
+      const capture = requireCapture(context);
+      const facts = await commitVm(environment, requireRun(runs, context), capture);
+      await context.save({ capture: { ...capture, facts } });
     },
   };
 }

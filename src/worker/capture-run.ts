@@ -53,68 +53,31 @@ export interface CaptureRun {
 }
 
 export function createCaptureRun(environment: WorkerEnvironment): CaptureRun {
-  const { driver, repository, settings, logger } = environment;
-  let wish: CaptureWish | null = null;
-  let session: CaptureSession | null = null;
-  let spool: MemorySpool | null = null;
-  let writer: RepositoryWriter | null = null;
-  let watch: SpaceWatch | null = null;
-  let bundle: { manifest: Manifest; readBytes: number } | null = null;
-
-  const closeAll = async (keepCheckpoint: boolean): Promise<void> => {
-    watch?.stop();
-    await session?.end({ keepCheckpoint });
-    await spool?.close();
-    await writer?.close();
-    if (wish) await removeScratch(environment, wish.captureId);
+  const parts: RunParts = {
+    wish: null,
+    session: null,
+    spool: null,
+    writer: null,
+    watch: null,
+    bundle: null,
   };
-
+  const closeAll = async (keepCheckpoint: boolean): Promise<void> => {
+    parts.watch?.stop();
+    await parts.session?.end({ keepCheckpoint });
+    await parts.spool?.close();
+    await parts.writer?.close();
+    if (parts.wish) await removeScratch(environment, parts.wish.captureId);
+  };
   return {
     get session() {
-      return session;
+      return parts.session;
     },
-    async freeze(wanted, signal) {
-      wish = wanted;
-      watch = watchFreeSpace(
-        [
-          {
-            folder: settings.scratchFolder,
-            floorBytes: settings.scratchFloorBytes,
-            what: 'scratch',
-          },
-          {
-            folder: settings.repositoryFolder,
-            floorBytes: settings.repositoryFloorBytes,
-            what: 'the repository',
-          },
-        ],
-        logger,
-      );
-      writer = await repository.openWriter({ purpose: `capture ${wanted.captureId}`, signal });
-      const folder = scratchFolderOf(environment, wanted.captureId);
-      await mkdir(folder, { recursive: true, mode: 0o711 });
-      spool = wanted.memoryMode === null ? null : await createMemorySpool({ folder });
-      session = await driver.beginCapture(
-        {
-          vmId: wanted.vmId,
-          captureId: wanted.captureId,
-          kind: wanted.kind,
-          disks: wanted.disks,
-          quiesce: wanted.quiesce,
-          memoryMode: wanted.memoryMode,
-          memorySink: spool,
-          scratchFolder: settings.scratchFolder,
-          parentCheckpoint: findParentCheckpoint(wanted.parent),
-          freezeDeadlineMs: settings.freezeDeadlineMs,
-        },
-        AbortSignal.any([signal, watch.signal]),
-      );
-      return session;
-    },
+    freeze: async (wish, signal) => await freeze(environment, parts, wish, signal),
     async stream(facts, onProgress, signal) {
+      const { wish, session, writer, watch, spool } = parts;
       if (!wish || !session || !writer || !watch) throw new Error('stream comes after freeze');
       const combined = AbortSignal.any([signal, watch.signal]);
-      bundle = await captureBundle({
+      parts.bundle = await captureBundle({
         session,
         writer,
         memoryStream: spool ? spool.read(combined) : null,
@@ -123,9 +86,10 @@ export function createCaptureRun(environment: WorkerEnvironment): CaptureRun {
         onProgress,
         signal: combined,
       });
-      return bundle.manifest;
+      return parts.bundle.manifest;
     },
     async commit() {
+      const { writer, bundle } = parts;
       if (!writer || !bundle) throw new Error('commit comes after stream');
       const { manifestDigest } = await writer.commit(bundle.manifest);
       return { ...bundle, manifestDigest, written: writer.statistics() };
@@ -133,6 +97,61 @@ export function createCaptureRun(environment: WorkerEnvironment): CaptureRun {
     release: async () => await closeAll(true),
     abandon: async () => await closeAll(false),
   };
+}
+
+/** What a run holds so far; everything of it is given back by `release` or `abandon`. */
+interface RunParts {
+  wish: CaptureWish | null;
+  session: CaptureSession | null;
+  spool: MemorySpool | null;
+  writer: RepositoryWriter | null;
+  watch: SpaceWatch | null;
+  bundle: { manifest: Manifest; readBytes: number } | null;
+}
+
+async function freeze(
+  environment: WorkerEnvironment,
+  parts: RunParts,
+  wish: CaptureWish,
+  signal: AbortSignal,
+): Promise<CaptureSession> {
+  const { driver, repository, settings, logger } = environment;
+  parts.wish = wish;
+  parts.watch = watchFreeSpace(
+    [
+      {
+        folder: settings.scratchFolder,
+        floorBytes: settings.scratchFloorBytes,
+        what: 'scratch',
+      },
+      {
+        folder: settings.repositoryFolder,
+        floorBytes: settings.repositoryFloorBytes,
+        what: 'the repository',
+      },
+    ],
+    logger,
+  );
+  parts.writer = await repository.openWriter({ purpose: `capture ${wish.captureId}`, signal });
+  const folder = scratchFolderOf(environment, wish.captureId);
+  await mkdir(folder, { recursive: true, mode: 0o711 });
+  parts.spool = wish.memoryMode === null ? null : await createMemorySpool({ folder });
+  parts.session = await driver.beginCapture(
+    {
+      vmId: wish.vmId,
+      captureId: wish.captureId,
+      kind: wish.kind,
+      disks: wish.disks,
+      quiesce: wish.quiesce,
+      memoryMode: wish.memoryMode,
+      memorySink: parts.spool,
+      scratchFolder: settings.scratchFolder,
+      parentCheckpoint: findParentCheckpoint(wish.parent),
+      freezeDeadlineMs: settings.freezeDeadlineMs,
+    },
+    AbortSignal.any([signal, parts.watch.signal]),
+  );
+  return parts.session;
 }
 
 const scratchFolderOf = (environment: WorkerEnvironment, captureId: string): string =>

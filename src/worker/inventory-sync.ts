@@ -66,31 +66,26 @@ interface WorkQueue {
 /** One look at a time; wishes that come meanwhile are joined. */
 function createWorkQueue(environment: WorkerEnvironment): WorkQueue {
   const vmIds = new Set<string>();
-  let all = false;
-  let host = false;
-  let running: Promise<void> | null = null;
-  let isStopped = false;
+  const state = { all: false, host: false, stopped: false };
+  let running: Promise<void> = Promise.resolve();
+  let isRunning = false;
+  const isWanted = (): boolean => !state.stopped && (state.all || state.host || vmIds.size > 0);
 
-  const runAll = async (): Promise<void> => {
-    while (!isStopped && (all || host || vmIds.size > 0)) {
-      const wanted = { all, host: host || all, vmIds: [...vmIds] };
-      all = false;
-      host = false;
+  const lookUntilContent = async (): Promise<void> => {
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    while (isWanted()) {
+      const wanted = { all: state.all, host: state.host || state.all, vmIds: [...vmIds] };
+      state.all = false;
+      state.host = false;
       vmIds.clear();
       await look(environment, wanted);
     }
+    isRunning = false;
   };
   const start = (): void => {
-    if (isStopped || running) return;
-    running = new Promise<void>((resolve) => {
-      setTimeout(() => {
-        void runAll().finally(() => {
-          running = null;
-          resolve();
-          if (all || host || vmIds.size > 0) start();
-        });
-      }, SETTLE_MS);
-    });
+    if (state.stopped || isRunning) return;
+    isRunning = true;
+    running = lookUntilContent();
   };
   return {
     want(vmId) {
@@ -98,19 +93,17 @@ function createWorkQueue(environment: WorkerEnvironment): WorkQueue {
       start();
     },
     wantAll() {
-      all = true;
+      state.all = true;
       start();
     },
     wantHost() {
-      host = true;
+      state.host = true;
       start();
     },
-    async settled() {
-      while (running) await running;
-    },
+    settled: async () => await running,
     async stop() {
-      isStopped = true;
-      while (running) await running;
+      state.stopped = true;
+      await running;
     },
   };
 }

@@ -7,7 +7,13 @@ import {
   serveBundleDisks,
   type BundleServer,
 } from '../data-plane/engine/bundle-exports.ts';
-import type { ClonePlan, DiskPlacement, StagedRestore } from '../data-plane/hypervisor/driver.ts';
+import type {
+  CapturedConfiguration,
+  ClonePlan,
+  DiskPlacement,
+  HypervisorDriver,
+  StagedRestore,
+} from '../data-plane/hypervisor/driver.ts';
 import { OperationError } from '../shared/errors.ts';
 import { throwIfAborted } from '../shared/waiting.ts';
 import type { WorkerEnvironment } from './environment.ts';
@@ -49,21 +55,6 @@ export function createRestoreRun(
   let server: BundleServer | null = null;
   let plan: ClonePlan | null = null;
 
-  const planRestore = async (signal: AbortSignal): Promise<ClonePlan> => {
-    const configuration = await readConfiguration(repository, manifest, signal);
-    const diskTargets = manifest.disks.map((disk) => disk.target);
-    return target.newVm
-      ? driver.planClone({
-          configuration,
-          newVmId: target.vmId,
-          newName: target.newVm.name,
-          linksDown: target.newVm.linksDown,
-          imageFolder: target.newVm.imageFolder,
-          diskTargets,
-        })
-      : await driver.planRollback({ vmId: target.vmId, configuration, diskTargets }, signal);
-  };
-
   return {
     async checkMemory(onBytes, signal) {
       if (!manifest.memory) return;
@@ -74,7 +65,8 @@ export function createRestoreRun(
     },
     async stage({ onPlanned, onBytes }, signal) {
       const configuration = await readConfiguration(repository, manifest, signal);
-      plan = await planRestore(signal);
+      const planned = await planRestore(driver, { manifest, target, configuration }, signal);
+      plan = planned;
       await mkdir(settings.runtimeFolder, { recursive: true, mode: 0o700 });
       server = await serveBundleDisks({
         repository,
@@ -87,22 +79,10 @@ export function createRestoreRun(
         {
           vmId: target.vmId,
           restoreId: target.restoreId,
-          disks: plan.disks.map((disk): DiskPlacement => {
-            const source = manifest.disks.find((candidate) => candidate.target === disk.target);
-            if (!source)
-              throw new OperationError(
-                'internal',
-                `The plan names a disk ${disk.target} that the snapshot lacks.`,
-              );
-            return {
-              ...disk,
-              source: { socketPath, exportName: disk.target },
-              sizeBytes: source.sizeBytes,
-            };
-          }),
+          disks: planned.disks.map((disk) => placeDisk(manifest, disk, socketPath)),
           nvram: configuration.nvram,
           tpmState: configuration.tpmState,
-          xml: plan.xml,
+          xml: planned.xml,
           isNewVm: target.newVm !== null,
         },
         onPlanned,
@@ -130,4 +110,39 @@ export function createRestoreRun(
       await server?.close();
     },
   };
+}
+
+async function planRestore(
+  driver: HypervisorDriver,
+  restore: { manifest: Manifest; target: RestoreTarget; configuration: CapturedConfiguration },
+  signal: AbortSignal,
+): Promise<ClonePlan> {
+  const { manifest, target, configuration } = restore;
+  const diskTargets = manifest.disks.map((disk) => disk.target);
+  if (!target.newVm) {
+    return await driver.planRollback({ vmId: target.vmId, configuration, diskTargets }, signal);
+  }
+  const { name, linksDown, imageFolder } = target.newVm;
+  return driver.planClone({
+    configuration,
+    newVmId: target.vmId,
+    newName: name,
+    linksDown,
+    imageFolder,
+    diskTargets,
+  });
+}
+
+function placeDisk(
+  manifest: Manifest,
+  disk: ClonePlan['disks'][number],
+  socketPath: string,
+): DiskPlacement {
+  const captured = manifest.disks.find((candidate) => candidate.target === disk.target);
+  if (!captured) {
+    const message = `The plan names a disk ${disk.target} that the snapshot lacks.`;
+    throw new OperationError('internal', message);
+  }
+  const source = { socketPath, exportName: disk.target };
+  return { ...disk, source, sizeBytes: captured.sizeBytes };
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { KIB } from '../../shared/byte-size.ts';
 import type { BlobStorage } from '../blob-storage/blob-storage.ts';
-import { DEFAULT_LAYOUT, type RepositoryLayout } from './layout.ts';
+import { type RepositoryLayout } from './layout.ts';
 import type { Manifest } from './manifest.ts';
 import {
   type CreateOptions,
@@ -68,8 +68,6 @@ export function createWorkbench(defaults: Partial<CreateOptions> = {}): Workbenc
     },
   };
 }
-
-export { DEFAULT_LAYOUT };
 
 /** Writes a whole content, leaving out blocks that are all zero. */
 export async function writeTree(

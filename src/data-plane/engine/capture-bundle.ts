@@ -88,9 +88,9 @@ async function settleAll<A, B, C>(work: [Promise<A>, Promise<B>, Promise<C>]): P
 }
 
 function createProgress(onProgress: (progress: CaptureProgress) => void): {
-  expect(bytes: number): void;
-  add(bytes: number): void;
-  doneBytes(): number;
+  readonly expect: (bytes: number) => void;
+  readonly add: (bytes: number) => void;
+  readonly doneBytes: () => number;
 } {
   let doneBytes = 0;
   let totalBytes = 0;
@@ -148,7 +148,10 @@ async function captureDisks(
     const disks: Manifest['disks'] = [];
     for (const { disk, source, ranges, parent } of opened) {
       const tree = await copyDisk({
-        source: { sizeBytes: disk.sizeBytes, readInto: source.readInto },
+        source: {
+          sizeBytes: disk.sizeBytes,
+          readInto: async (...read) => await source.readInto(...read),
+        },
         writer: request.writer,
         ranges,
         parent,

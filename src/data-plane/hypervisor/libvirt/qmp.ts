@@ -127,13 +127,3 @@ export async function queryCapability(
   );
   return capabilities.some((each) => each.capability === capability && each.state);
 }
-
-export async function queryEmulatorVersion(monitor: MonitorCommand): Promise<string> {
-  const answer = await runQmp(
-    monitor,
-    'query-version',
-    {},
-    z.looseObject({ qemu: z.object({ major: z.int(), minor: z.int(), micro: z.int() }) }),
-  );
-  return `${answer.qemu.major}.${answer.qemu.minor}.${answer.qemu.micro}`;
-}

@@ -131,12 +131,6 @@ export function formatXml(document: XmlDocument): string {
   return parts.join('');
 }
 
-export function formatElement(element: XmlElement): string {
-  const parts: string[] = [];
-  formatNode(element, parts);
-  return parts.join('');
-}
-
 function formatNode(node: XmlNode, parts: string[]): void {
   switch (node.kind) {
     case 'text':
