@@ -12,6 +12,7 @@ const COMMANDS = {
   bench: 'scripts/bench.ts',
   check: 'scripts/check.ts',
   setup: 'scripts/setup/setup.ts',
+  build: 'scripts/build-dashboard.ts',
 };
 
 const STAMP = path.join('node_modules', '.komadori-lock-sha256');

@@ -54,6 +54,15 @@ export const TEXTS = {
     'print the repository’s key for safe keeping',
     '保管用にリポジトリの鍵を表示する',
   ],
+  'restoreKey.description': [
+    'make a new key file from the recovery sheet',
+    '復旧シートから新しい鍵ファイルを作る',
+  ],
+  'restoreKey.sheet': ['file with the text of the sheet', 'シートの内容を写したファイル'],
+  'restoreKey.done': [
+    'The key of repository {repository} is in {key}. Earlier key files open it no more.',
+    'リポジトリ {repository} の鍵を {key} に作成しました。以前の鍵ファイルではもう開けません。',
+  ],
   'vm.description': ['virtual machines', '仮想マシン'],
   'vm.list': ['list VMs', 'VM の一覧を表示する'],
   'vm.show': ['show a VM', 'VM の詳細を表示する'],

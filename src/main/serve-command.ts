@@ -1,9 +1,13 @@
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { z } from 'zod';
 import type { CommandGroup } from '../cli/program.ts';
+import { createDirectoryStorage } from '../data-plane/blob-storage/directory/directory-storage.ts';
+import { restoreKeyFile } from '../data-plane/chunk-repository/restore-key.ts';
 import { startService } from './serve.ts';
 import { createPinoLogger } from './pino-logger.ts';
 import { makeFolders, openStore } from './open-stores.ts';
 import { loadSettings, type Settings } from './settings.ts';
-import { z } from 'zod';
 
 const optionsSchema = z.object({
   config: z.string().optional(),
@@ -41,7 +45,31 @@ export const addHostCommands: CommandGroup = (program, base) => {
       base.terminal.output.write(`${repository.recoverySheet()}\n`);
       await repository.close();
     });
+  addRestoreKey(program, base);
 };
+
+function addRestoreKey(program: Command, base: Base): void {
+  program
+    .command('restore-key')
+    .description(base.text('restoreKey.description'))
+    .requiredOption('--sheet <file>', base.text('restoreKey.sheet'))
+    .option('--config <file>', base.text('serve.config'))
+    .option('--data <folder>', base.text('serve.data'))
+    .action(async (options: unknown) => {
+      const { sheet, ...rest } = optionsSchema.extend({ sheet: z.string() }).parse(options);
+      const settings = await readSettings(rest);
+      const keyPath = settings.repository.keyFile;
+      const { repositoryId } = await restoreKeyFile({
+        storage: await createDirectoryStorage(settings.repository.folder),
+        indexPath: settings.indexPath,
+        sheet: await readFile(sheet, 'utf8'),
+        keyPath,
+      });
+      base.terminal.output.write(
+        `${base.text('restoreKey.done', { repository: repositoryId, key: keyPath })}\n`,
+      );
+    });
+}
 
 type Base = Parameters<CommandGroup>[1];
 

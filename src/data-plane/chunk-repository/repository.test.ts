@@ -6,6 +6,7 @@ import { after, test } from 'node:test';
 import * as fc from 'fast-check';
 import { createMemoryStorage } from '../blob-storage/memory/memory-storage.ts';
 import { keyFromRecoverySheet } from './recovery-sheet.ts';
+import { restoreKeyFile } from './restore-key.ts';
 import type { TreeRef } from './repository.ts';
 import {
   createWorkbench,
@@ -213,6 +214,26 @@ test('the recovery sheet opens the repository, and a mistyped one says which row
   await assert.rejects(bench.open(storage, { key: { kind: 'master-key', masterKey: other } }), {
     code: 'repository_key_wrong',
   });
+});
+
+test('a new key file from the recovery sheet opens the repository, and the lost one no more', async () => {
+  const storage = createMemoryStorage();
+  const lost = freshKey();
+  const repository = await bench.create(storage, { key: lost });
+  const found = freshKey();
+  assert.ok(found.kind === 'key-file');
+  const restore = async (sheet: string): Promise<{ repositoryId: string }> =>
+    await restoreKeyFile({
+      storage,
+      indexPath: bench.freshIndexPath(),
+      sheet,
+      keyPath: found.path,
+    });
+  const stranger = await bench.create(createMemoryStorage(), { key: freshKey() });
+  await assert.rejects(restore(stranger.recoverySheet()), { code: 'repository_key_wrong' });
+  await restore(repository.recoverySheet());
+  assert.equal((await bench.open(storage, { key: found })).id, repository.id);
+  await assert.rejects(bench.open(storage, { key: lost }), { code: 'repository_key_wrong' });
 });
 
 test('a new index, and one that was overwritten, fill themselves from the packs', async () => {
