@@ -25,6 +25,7 @@ import {
 import { startTestService, type TestService } from '../support/service/start-service.ts';
 import { waitUntil } from '../support/service/wait-until.ts';
 
+const BOOT_TIMEOUT_MS = 240_000;
 /** More than any disk has free. */
 const ENDLESS_BYTES = Number.MAX_SAFE_INTEGER;
 
@@ -73,6 +74,12 @@ async function restartWith(config: Readonly<Record<string, unknown>>): Promise<v
   await waitForVm(service, guest.id);
 }
 
+async function startGuest(): Promise<void> {
+  if ((await readPowerState(guest.name)) === 'running') return;
+  await runVirsh(['start', guest.name]);
+  await guest.waitForLine('guest ready', { timeoutMs: BOOT_TIMEOUT_MS });
+}
+
 describe('what cannot be done is refused with a code, and nothing is half done', () => {
   test('a VM that nobody knows', async () => {
     const stranger = { id: randomUUID(), name: 'nobody' };
@@ -93,9 +100,14 @@ describe('what cannot be done is refused with a code, and nothing is half done',
   test('a VM with snapshots of the hypervisor', async () => {
     const overlay = path.join(guest.folder, 'overlay.qcow2');
     await runVirsh([
-      ...['snapshot-create-as', guest.name, 'theirs', '--disk-only'],
-      ...['--diskspec', `vda,snapshot=external,file=${overlay}`],
-      ...['--diskspec', 'vdb,snapshot=no'],
+      'snapshot-create-as',
+      guest.name,
+      'theirs',
+      '--disk-only',
+      '--diskspec',
+      `vda,snapshot=external,file=${overlay}`,
+      '--diskspec',
+      'vdb,snapshot=no',
     ]);
     const refusal = await refusalOf(service, guest);
     assert.equal(refusal.code, 'mixed_hypervisor_snapshots', refusal.message);
@@ -150,10 +162,7 @@ describe('room that is not there', () => {
       .filter(({ state }) => state !== 'failed')
       .map(({ name }) => name);
 
-  before(async () => {
-    await runVirsh(['start', guest.name]);
-    await guest.waitForLine('guest ready', { timeoutMs: 180_000 });
-  });
+  before(startGuest);
 
   test('no scratch space', async () => {
     await restartWith({ scratchFloorBytes: ENDLESS_BYTES });
@@ -180,6 +189,8 @@ describe('room that is not there', () => {
 });
 
 describe('a repository that is not what it should be', () => {
+  before(startGuest);
+
   test('a damaged chunk: the restore is refused before the VM is touched', async (t) => {
     await waitForVm(service, guest.id, 'running');
     const snapshot = await takeSnapshot(service, guest, { kind: 'disk', name: 'damaged' });
