@@ -26,7 +26,7 @@ import {
 import { beginLiveCapture } from './live-capture.ts';
 import { reconcileCapture } from './reconcile-capture.ts';
 import { beginOfflineCapture } from './offline-capture.ts';
-import { resumeFromMemory } from './memory-resume.ts';
+import { removeResumeFolder, resumeFromMemory } from './memory-resume.ts';
 import { planClone, planRollback } from './plan-restore.ts';
 import {
   commitStaged,
@@ -165,6 +165,7 @@ function createRestoreCalls(libvirt: ReconnectingLibvirt): RestoreCalls {
     },
     async undoRestore(staged) {
       await stopIfThere(libvirt, staged.vmId);
+      await removeResumeFolder(staged.vmId);
       await undoStaged(staged, async () => await defineOld(libvirt, staged));
     },
     discardStaged: async (staged) => await removeStaged(staged),

@@ -1,8 +1,9 @@
-import { constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { chown, rm } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { OperationError } from '../../../shared/errors.ts';
 import { waitFor } from '../../../shared/waiting.ts';
+import { hasErrorCode } from './file-errors.ts';
 import { runProgram } from './run-program.ts';
 
 /** A reader that takes nothing for this long is gone. */
@@ -13,7 +14,10 @@ export interface MemoryFifo {
   write(bytes: Uint8Array): Promise<void>;
   /** Lets the reader see the end of the stream. */
   end(): Promise<void>;
-  destroy(): Promise<void>;
+  /** Ends the pipe at whatever was written. May be called twice. */
+  close(): Promise<void>;
+  /** A reader that opens the pipe only after it was closed would wait for a writer for ever. */
+  letReaderSeeTheEnd(): void;
 }
 
 /**
@@ -56,10 +60,17 @@ export async function createMemoryFifo(
       pipe.destroy();
       await closed;
     },
-    async destroy() {
+    async close() {
       pipe.destroy();
       await closed;
-      await rm(path, { force: true });
+    },
+    letReaderSeeTheEnd() {
+      try {
+        closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
+      } catch (error) {
+        // Nobody reads, or the pipe is gone: then nobody waits either.
+        if (!hasErrorCode(error, 'ENXIO') && !hasErrorCode(error, 'ENOENT')) throw error;
+      }
     },
   };
 }

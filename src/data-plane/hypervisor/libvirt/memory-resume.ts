@@ -1,19 +1,20 @@
-import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { waitFor } from '../../../shared/waiting.ts';
 import { buildSaveImageHead } from '../../migration-stream/save-image.ts';
-import { makeCaptureFolder, type EmulatorOwner } from './capture-folder.ts';
+import { captureFolderFor, makeCaptureFolder, type EmulatorOwner } from './capture-folder.ts';
 import { childElements, findElement, parseXml, readAttribute } from './domain-xml/xml-tree.ts';
 import { lookupVm } from './libvirt-domain.ts';
-import { createMemoryFifo } from './memory-fifo.ts';
+import { createMemoryFifo, type MemoryFifo } from './memory-fifo.ts';
 import { runQmp } from './qmp.ts';
 import type { LibvirtCaller } from './rpc/connection.ts';
 import { getDomainXml, resumeDomain } from './rpc/domain-calls.ts';
 import { qemuMonitorCommand } from './rpc/qemu-calls.ts';
 import { SAVE_FLAG, restoreDomain } from './rpc/save-calls.ts';
 
+const END_TIMEOUT_MS = 60_000;
+const END_LOOK_MS = 100;
 /** Reading memory of hundreds of gigabytes over a slow repository still fits. */
 const RESTORE_TIMEOUT_MS = 12 * 3600 * 1000;
 
@@ -31,18 +32,20 @@ export async function resumeFromMemory(
   const comesUpPaused = request.paused || request.linksDown;
   const stop = new AbortController();
   const combined = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
-  const folder = await makeCaptureFolder(`resume-${randomUUID()}`, owner);
+  const folder = await makeCaptureFolder(resumeFolderName(request.vmId), owner);
   const fifo = await createMemoryFifo(path.join(folder.path, 'memory.fifo'), owner, combined);
+  let restored: Promise<void> = Promise.resolve();
   try {
     const feed = async (): Promise<void> => {
       await fifo.write(buildSaveImageHead(request.memoryXml, { wasRunning: !comesUpPaused }));
       await writeStream(async (bytes) => await fifo.write(bytes));
       await fifo.end();
     };
-    const restored = restoreDomain(
+    // Not given the signal: an abort ends the pipe, and libvirt's call then ends by itself.
+    restored = restoreDomain(
       libvirt,
       { path: fifo.path, xml: null, flags: comesUpPaused ? SAVE_FLAG.paused : SAVE_FLAG.running },
-      { timeoutMs: RESTORE_TIMEOUT_MS, signal },
+      { timeoutMs: RESTORE_TIMEOUT_MS },
     );
     const feeding = feed();
     // Whichever side fails first ends the other: a reader that is gone would leave the writer waiting.
@@ -60,9 +63,32 @@ export async function resumeFromMemory(
       await resumeDomain(libvirt, await lookupVm(libvirt, request.vmId));
   } finally {
     stop.abort();
-    await fifo.destroy();
+    await fifo.close();
+    await waitUntilLibvirtIsDone(restored, fifo);
     await rm(folder.path, { recursive: true, force: true });
   }
+}
+
+/** After this nothing of the restore can happen any more: what the caller undoes stays undone. */
+async function waitUntilLibvirtIsDone(restored: Promise<void>, fifo: MemoryFifo): Promise<void> {
+  // How it ended was told to the caller already.
+  const over = restored.then(
+    () => true,
+    () => true,
+  );
+  const deadlineMs = performance.now() + END_TIMEOUT_MS;
+  while (performance.now() < deadlineMs) {
+    const pause = new Promise<false>((resolve) => setTimeout(() => resolve(false), END_LOOK_MS));
+    if (await Promise.race([over, pause])) return;
+    fifo.letReaderSeeTheEnd();
+  }
+}
+
+/** One per VM, so that whoever undoes the restore of a process that died finds it. */
+const resumeFolderName = (vmId: string): string => `resume-${vmId}`;
+
+export async function removeResumeFolder(vmId: string): Promise<void> {
+  await rm(captureFolderFor(resumeFolderName(vmId)).path, { recursive: true, force: true });
 }
 
 /** Tells QEMU itself: libvirt's own record says that the links are down already. */
