@@ -78,7 +78,8 @@ export async function writeExport(
       const target = path.join(place.partialFolder, name);
       await rm(target, { force: true });
       const source = { socketPath: server.socketPath, exportName: disk.target };
-      await driver.writeImageFile({ source, path: target, format: wish.format }, signal);
+      const image = { source, path: target, format: wish.format };
+      await server.explaining(async () => await driver.writeImageFile(image, signal));
       names.push(name);
     }
   } finally {

@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Manifest } from '../data-plane/chunk-repository/manifest.ts';
 import {
   readConfiguration,
+  readDiskThrough,
   readMemoryStream,
   serveBundleDisks,
   type BundleServer,
@@ -75,18 +76,22 @@ export function createRestoreRun(
         onRead: onBytes,
       });
       const { socketPath } = server;
-      return await driver.stageRestore(
-        {
-          vmId: target.vmId,
-          restoreId: target.restoreId,
-          disks: planned.disks.map((disk) => placeDisk(manifest, disk, socketPath)),
-          nvram: configuration.nvram,
-          tpmState: configuration.tpmState,
-          xml: planned.xml,
-          isNewVm: target.newVm !== null,
-        },
-        onPlanned,
-        signal,
+      // A device's new content waits nowhere: only this reads it before the VM is stopped.
+      for (const disk of manifest.disks) {
+        if (planned.disks.some((one) => one.target === disk.target && one.inPlace))
+          await readDiskThrough(repository, disk, onBytes, signal);
+      }
+      const request = {
+        vmId: target.vmId,
+        restoreId: target.restoreId,
+        disks: planned.disks.map((disk) => placeDisk(manifest, disk, socketPath)),
+        nvram: configuration.nvram,
+        tpmState: configuration.tpmState,
+        xml: planned.xml,
+        isNewVm: target.newVm !== null,
+      };
+      return await server.explaining(
+        async () => await driver.stageRestore(request, onPlanned, signal),
       );
     },
     async resumeMemory({ paused, onBytes }, signal) {

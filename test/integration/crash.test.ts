@@ -5,7 +5,7 @@ import type { Request } from '../../src/contract/requests.ts';
 import type { Snapshot } from '../../src/contract/snapshots.ts';
 import { createTestGuest, type TestGuest } from '../support/guest/create-test-guest.ts';
 import { findRemains } from '../support/service/capture-remains.ts';
-import { waitForStep, watchSuspension } from '../support/service/moments.ts';
+import { waitForResume, waitForStep, watchSuspension } from '../support/service/moments.ts';
 import {
   askForRollback,
   askForSnapshot,
@@ -137,6 +137,7 @@ describe('invariants 1 and 5: a process of ours is killed while it rolls a VM ba
       const since = guest.nextLine;
       const { id } = await askForRollback(service, kept);
       const seen = await waitForStep(service, id, step);
+      if (step === 'start') await waitForResume(guest.id);
       await kill(victim);
       const { request, job } = await finish(service, id);
       t.diagnostic(`killed while ${describeSteps(seen)}; the job then ${request.state}`);

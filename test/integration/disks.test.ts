@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { chmod, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { runCommand } from '../../scripts/setup/run-command.ts';
@@ -12,7 +13,9 @@ import { createLoopDevice, type LoopDevice } from '../support/guest/loop-device.
 import { runVirsh } from '../support/guest/virsh.ts';
 import { findRemains } from '../support/service/capture-remains.ts';
 import { waitForStep } from '../support/service/moments.ts';
+import { damageLargestPack } from '../support/service/damage-pack.ts';
 import {
+  askForRollback,
   askForSnapshot,
   exportSnapshot,
   fail,
@@ -191,6 +194,29 @@ describe('disks of qcow2 above a base, raw and block device', () => {
     await runVirsh(['resume', guest.name]);
     await rollBack(service, snapshot, { safetySnapshot: false });
     assert.equal(await readPowerState(guest.name), 'paused');
+    assert.deepEqual(await findRemains(service, guest), []);
+  });
+
+  test('damage in what a device is to hold is found before the VM is touched', async () => {
+    await runVirsh(['resume', guest.name]);
+    await waitForVm(service, guest.id, 'running');
+    const content = path.join(guest.folder, 'content.bin');
+    await writeFile(content, randomBytes(2 * MIB));
+    await chmod(content, 0o644);
+    await writeOnline('vdc', `write -s ${content} 8M 2M`);
+    const since = new Date();
+    const skipDisks = ['vda', 'vdb'];
+    const snapshot = await takeSnapshot(service, guest, { kind: 'disk', skipDisks });
+    await damageLargestPack(service.repositoryFolder, since);
+    // What was read before may still be in memory.
+    await service.stop();
+    await service.start();
+    await waitForVm(service, guest.id, 'running');
+    const domainId = await runVirsh(['domid', guest.name]);
+    const { id } = await askForRollback(service, snapshot);
+    assert.equal((await fail(service, id)).code, 'snapshot_damaged');
+    assert.equal(await runVirsh(['domid', guest.name]), domainId);
+    assert.equal(await readPowerState(guest.name), 'running');
     assert.deepEqual(await findRemains(service, guest), []);
   });
 });

@@ -1,3 +1,6 @@
+import { MIB } from '../../shared/byte-size.ts';
+import { OperationError, type ErrorCode } from '../../shared/errors.ts';
+import { throwIfAborted } from '../../shared/waiting.ts';
 import type { Manifest } from '../chunk-repository/manifest.ts';
 import type { Repository, TreeRef } from '../chunk-repository/repository.ts';
 import { startNbdServer } from '../nbd/server.ts';
@@ -7,6 +10,11 @@ import type { CapturedConfiguration } from '../hypervisor/driver.ts';
 
 export interface BundleServer {
   readonly socketPath: string;
+  /**
+   * Does work that reads from this server in another process. That process sees nothing but an I/O
+   * error when the bundle is damaged, so what was found here is thrown instead of its failure.
+   */
+  explaining<T>(work: () => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
 
@@ -19,6 +27,15 @@ export async function serveBundleDisks(options: {
   onRead: (lengthBytes: number) => void;
 }): Promise<BundleServer> {
   const { repository, disks, onRead } = options;
+  let found: OperationError | null = null;
+  const noting = async <T>(read: () => Promise<T>): Promise<T> => {
+    try {
+      return await read();
+    } catch (error) {
+      if (error instanceof OperationError && DAMAGES.has(error.code)) found ??= error;
+      throw error;
+    }
+  };
   const server = await startNbdServer({
     listen: { socketPath: options.socketPath },
     exports: {
@@ -30,16 +47,51 @@ export async function serveBundleDisks(options: {
         return {
           sizeBytes: disk.sizeBytes,
           readOnly: true,
-          extents: async (offset, lengthBytes) => await reader.extents(offset, lengthBytes),
+          extents: async (offset, lengthBytes) =>
+            await noting(async () => await reader.extents(offset, lengthBytes)),
           async readInto(offset, target, signal) {
-            await reader.readInto(offset, target, signal);
+            await noting(async () => await reader.readInto(offset, target, signal));
             onRead(target.length);
           },
         };
       },
     },
   });
-  return { socketPath: options.socketPath, close: async () => await server.close() };
+  return {
+    socketPath: options.socketPath,
+    async explaining(work) {
+      try {
+        return await work();
+      } catch (error) {
+        if (found) throw found;
+        throw error;
+      }
+    },
+    close: async () => await server.close(),
+  };
+}
+
+const DAMAGES: ReadonlySet<ErrorCode> = new Set(['snapshot_damaged', 'repository_damaged']);
+
+/** Reads a disk's content once and keeps nothing of it: damage shows before anything depends on it. */
+export async function readDiskThrough(
+  repository: Repository,
+  disk: Manifest['disks'][number],
+  onBytes: (lengthBytes: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const reader = repository.openTree(disk.tree, `disk ${disk.target}`);
+  const window = new Uint8Array(MIB);
+  for (const extent of await reader.extents(0, reader.lengthBytes)) {
+    if (extent.zero) continue;
+    const end = extent.offset + extent.lengthBytes;
+    for (let offset = extent.offset; offset < end; offset += window.length) {
+      throwIfAborted(signal);
+      const part = window.subarray(0, Math.min(window.length, end - offset));
+      await reader.readInto(offset, part, signal);
+      onBytes(part.length);
+    }
+  }
 }
 
 /** The migration stream of a bundle's memory, synthesised from its pages or as it was stored. */

@@ -35,7 +35,7 @@ export async function findRemains(
   for (const name of await namesIn(guest.folder)) {
     if (name.includes('.komadori-')) remains.push(path.join(guest.folder, name));
   }
-  for (const id of captureIds) {
+  for (const id of [...captureIds, `resume-${guest.id}`]) {
     const folder = path.join(CAPTURE_ROOT, id);
     if (existsSync(folder)) remains.push(folder);
   }

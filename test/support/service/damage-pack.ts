@@ -1,14 +1,15 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 
-/** Turns one bit in the middle of the largest pack, as a disk that forgets does. */
-export async function damageLargestPack(repositoryFolder: string): Promise<string> {
+/** Turns one bit in the middle of the largest pack (since a time), as a disk that forgets does. */
+export async function damageLargestPack(repositoryFolder: string, since?: Date): Promise<string> {
   const folder = path.join(repositoryFolder, 'packs');
   let largest = { path: '', sizeBytes: 0 };
   for (const name of await readdir(folder, { recursive: true })) {
     const file = path.join(folder, name);
     const status = await stat(file);
-    if (status.isFile() && status.size > largest.sizeBytes) {
+    const isWanted = status.isFile() && (since === undefined || status.mtime >= since);
+    if (isWanted && status.size > largest.sizeBytes) {
       largest = { path: file, sizeBytes: status.size };
     }
   }

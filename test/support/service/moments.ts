@@ -1,6 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import type { Job } from '../../../src/contract/jobs.ts';
+import { captureFolderFor } from '../../../src/data-plane/hypervisor/libvirt/capture-folder.ts';
 import type { TestService } from './start-service.ts';
 import { waitUntil } from './wait-until.ts';
 
@@ -58,4 +61,13 @@ export async function watchSuspension(vmName: string): Promise<SuspensionWatch> 
       await ended;
     },
   };
+}
+
+/** Resolves when a VM's memory is on its way to it. */
+export async function waitForResume(vmId: string): Promise<void> {
+  const fifo = path.join(captureFolderFor(`resume-${vmId}`).path, 'memory.fifo');
+  await waitUntil(
+    'The handing over of the memory',
+    async () => await Promise.resolve(existsSync(fifo) ? true : undefined),
+  );
 }
