@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { RATE_LIMITS } from '../control-plane/http/create-server.ts';
 import { describeThrown } from '../shared/errors.ts';
 import { endOfProcess, reportReady, settingsFromParent, untilAborted } from './child-process.ts';
 import { createPinoLogger } from './pino-logger.ts';
@@ -16,6 +17,7 @@ async function run(): Promise<void> {
     listen: settings.listen,
     logger: createPinoLogger({ name: 'server', level: settings.logLevel }),
     firstTokenFile: settings.adminTokenPath,
+    rateLimits: { ...RATE_LIMITS, perTokenAndMinute: settings.callsPerTokenAndMinute },
     ...(existsSync(DASHBOARD_FOLDER) && { dashboardFolder: DASHBOARD_FOLDER }),
   });
   reportReady({ url: server.url });

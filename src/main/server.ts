@@ -2,7 +2,7 @@ import { rename, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { openCatalog } from '../control-plane/database/catalog.ts';
-import { createServer } from '../control-plane/http/create-server.ts';
+import { createServer, type RateLimits } from '../control-plane/http/create-server.ts';
 import type { Environment } from '../control-plane/operations/environment.ts';
 import { startMaintenance } from '../control-plane/operations/maintenance.ts';
 import { firstStart } from '../control-plane/operations/tokens.ts';
@@ -22,6 +22,7 @@ export interface ServerOptions {
   readonly firstTokenFile?: string;
   /** The built dashboard; without it only the API is served. */
   readonly dashboardFolder?: string;
+  readonly rateLimits?: RateLimits;
 }
 
 export interface RunningServer {

@@ -51,6 +51,7 @@ export const configFileSchema = z.strictObject({
   /** False captures without the process that lets a guest go when the worker dies: for tests only. */
   guard: z.boolean().default(true),
   freezeDeadlineMs: z.int().min(100).max(600_000).default(10_000),
+  callsPerTokenAndMinute: z.int().min(60).max(1_000_000).default(1200),
   jobsAtOnce: z.int().min(1).max(64).default(2),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });

@@ -34,7 +34,7 @@ export interface RateLimits {
   readonly failuresPerAddressAndMinute: number;
 }
 
-const RATE_LIMITS: RateLimits = { perTokenAndMinute: 1200, failuresPerAddressAndMinute: 60 };
+export const RATE_LIMITS: RateLimits = { perTokenAndMinute: 1200, failuresPerAddressAndMinute: 60 };
 
 /** The HTTP interface over the operations; the caller listens on it, or injects calls. */
 export async function createServer(options: {

@@ -10,6 +10,8 @@ import { waitUntil } from './wait-until.ts';
 const ROOT = path.resolve(import.meta.dirname, '../../..');
 const IMAGES_FOLDER = '/var/lib/libvirt/images';
 const FOLDER_PREFIX = 'kmd-service-';
+/** Tests look for moments that pass within milliseconds. */
+const UNHURRIED = { callsPerTokenAndMinute: 100_000 };
 const START_TIMEOUT_MS = 90_000;
 const STOP_TIMEOUT_MS = 60_000;
 const LOG_TAIL_CHARACTERS = 4000;
@@ -63,7 +65,10 @@ export async function startTestService(options: ServiceOptions = {}): Promise<Te
   // A server that is started again must be found where it was.
   const listen = { port: await findFreePort() };
   const configure = async (config: object): Promise<void> =>
-    await writeFile(configPath, JSON.stringify({ dataFolder: folder, listen, ...config }));
+    await writeFile(
+      configPath,
+      JSON.stringify({ dataFolder: folder, listen, ...UNHURRIED, ...config }),
+    );
   await configure(options.config ?? {});
   const logPath = path.join(folder, 'serve.log');
   let started: Started | null = null;
