@@ -50,6 +50,21 @@ test('no administrator is made when the token cannot be delivered', async (t) =>
   assert.ok(server.firstToken);
 });
 
+test('the rate limit that was asked for is the one that holds', async (t) => {
+  const folder = await temporaryFolder(t);
+  const server = await startServer({
+    databasePath: path.join(folder, 'catalog.db'),
+    listen: { host: '127.0.0.1', port: 0 },
+    logger: silentLogger,
+    rateLimits: { perTokenAndMinute: 3, failuresPerAddressAndMinute: 60 },
+  });
+  t.after(() => server.close());
+  const token = server.firstToken ?? '';
+  const answers: number[] = [];
+  for (let call = 0; call < 4; call += 1) answers.push(await whoami(server.url, token));
+  assert.deepEqual(answers, [200, 200, 200, 429]);
+});
+
 test('as a process it says where it listens, and ends on SIGTERM', async (t) => {
   const folder = await temporaryFolder(t);
   const child = spawn(

@@ -44,10 +44,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     logger,
     version: packageDescription.version,
   };
-  const { dashboardFolder } = options;
+  const { dashboardFolder, rateLimits } = options;
   const app = await createServer({
     environment,
     ...(dashboardFolder !== undefined && { dashboardFolder }),
+    ...(rateLimits !== undefined && { rateLimits }),
   });
   try {
     const url = await app.listen(listen);
