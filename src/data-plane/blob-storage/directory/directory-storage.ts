@@ -1,21 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import {
-  type FileHandle,
-  link,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  stat,
-  statfs,
-  unlink,
-} from 'node:fs/promises';
+import { link, mkdir, open, readdir, rename, stat, statfs, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { type Clock, systemClock } from '../../../shared/clock.ts';
 import { OperationError } from '../../../shared/errors.ts';
 import { parseBlobName, parseBlobPrefix } from '../blob-name.ts';
 import type { BlobStorage } from '../blob-storage.ts';
+import { createStagedWriter, removeQuietly, type WriteStaged } from './staged-file.ts';
 import { hasErrnoCode, toStorageError } from './storage-error.ts';
 
 /** Upper case, so that no blob can have this name. */
@@ -35,6 +26,7 @@ export async function createDirectoryStorage(
   } catch (error) {
     throw toStorageError(error, root);
   }
+  const writeStaged = createStagedWriter();
   const pathOf = (name: string): string => path.join(root, ...parseBlobName(name));
 
   const guarded = async <T>(name: string, action: () => Promise<T>): Promise<T> => {
@@ -48,7 +40,10 @@ export async function createDirectoryStorage(
   return {
     put: async (name, parts, { replace = false } = {}) => {
       const target = pathOf(name);
-      await guarded(name, async () => await putFile({ staging, target, parts, replace }));
+      await guarded(
+        name,
+        async () => await putFile({ writeStaged, staging, target, parts, replace }),
+      );
     },
     get: async (name, range) => {
       const target = pathOf(name);
@@ -92,26 +87,21 @@ export async function createDirectoryStorage(
 }
 
 interface FilePut {
+  readonly writeStaged: WriteStaged;
   readonly staging: string;
   readonly target: string;
   readonly parts: readonly Uint8Array[];
   readonly replace: boolean;
 }
 
-async function putFile({ staging, target, parts, replace }: FilePut): Promise<void> {
+async function putFile(put: FilePut): Promise<void> {
+  const { writeStaged, staging, target, parts, replace } = put;
   const staged = path.join(staging, randomUUID());
   const folder = path.dirname(target);
   if (!replace && (await statOrNull(target)) !== null) throw nameTaken(target);
   await makeFolder(folder);
   try {
-    const file = await open(staged, 'wx', 0o600);
-    try {
-      await writeParts(file, parts);
-      // A failed sync means the kernel may have dropped the pages: the file is not usable any more.
-      await file.datasync();
-    } finally {
-      await file.close();
-    }
+    await writeStaged(staged, parts);
     if (replace) await rename(staged, target);
     else await linkInto(staged, target);
   } catch (error) {
@@ -119,16 +109,6 @@ async function putFile({ staging, target, parts, replace }: FilePut): Promise<vo
     throw error;
   }
   await syncFolder(folder);
-}
-
-async function writeParts(file: FileHandle, parts: readonly Uint8Array[]): Promise<void> {
-  for (const part of parts) {
-    let offset = 0;
-    while (offset < part.length) {
-      const { bytesWritten } = await file.write(part, offset, part.length - offset);
-      offset += bytesWritten;
-    }
-  }
 }
 
 /** link(2) refuses an existing name atomically, which rename(2) does not. */
@@ -221,11 +201,6 @@ async function statOrNull(target: string): Promise<Stats | null> {
     if (hasErrnoCode(error, 'ENOENT') || hasErrnoCode(error, 'ENOTDIR')) return null;
     throw error;
   }
-}
-
-/** A staged file that stays is no harm: the next sweep removes it. */
-async function removeQuietly(staged: string): Promise<void> {
-  await unlink(staged).catch(() => undefined);
 }
 
 /** Creates a folder and makes every new name on the way durable. */
