@@ -220,8 +220,8 @@ function stopStep(environment: WorkerEnvironment): Step {
     async undo(context) {
       const { vmId, stopped, wasRunning } = context.data;
       if (!stopped || !wasRunning || !vmId) return;
-      const vm = await environment.driver.describeVm(vmId);
-      if (vm.state === 'off') await environment.driver.startVm(vmId, { paused: false });
+      // Also when it still runs: the stop that this job asked for may be under way.
+      await environment.driver.startVm(vmId, { paused: false });
     },
   };
 }

@@ -241,6 +241,7 @@ export interface HypervisorDriver {
     writeStream: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
     signal?: AbortSignal,
   ): Promise<void>;
+  /** No error when it runs; when it is just being stopped, it is started after that. */
   startVm(vmId: string, options: { paused: boolean }, signal?: AbortSignal): Promise<void>;
   /** Pulls the plug; resolves when the VM is off. No error when it is off already. */
   stopVm(vmId: string, signal?: AbortSignal): Promise<void>;

@@ -57,7 +57,9 @@ import {
   deleteCheckpoint,
   CHECKPOINT_DELETE_FLAG,
 } from './rpc/checkpoint-calls.ts';
+import type { LibvirtCaller } from './rpc/connection.ts';
 import { LibvirtError } from './rpc/libvirt-error.ts';
+import { qemuMonitorCommand } from './rpc/qemu-calls.ts';
 import { createReconnectingLibvirt, type ReconnectingLibvirt } from './rpc/reconnecting.ts';
 import type { DomainRef } from './rpc/wire-types.ts';
 
@@ -117,7 +119,7 @@ export function createLibvirtDriver(options: LibvirtDriverOptions): HypervisorDr
     },
     async startVm(vmId, { paused }, signal) {
       const domain = await lookup(vmId);
-      if (isActiveState((await getDomainState(libvirt, domain)).state)) return;
+      if (await staysActive(libvirt, domain)) return;
       const flags = paused ? CREATE_FLAG.paused : 0;
       await startDomain(libvirt, domain, flags, { timeoutMs: START_TIMEOUT_MS, signal });
     },
@@ -272,6 +274,27 @@ async function beginCapture(
     await watch.close();
     throw error;
   }
+}
+
+const SETTLE_ATTEMPTS = 4;
+
+/**
+ * Whether a VM runs and is not just being stopped: a dead process may have asked for that, and
+ * libvirt answers a monitor command only when what was asked before is done.
+ */
+async function staysActive(libvirt: LibvirtCaller, domain: DomainRef): Promise<boolean> {
+  for (let attempt = 1; attempt <= SETTLE_ATTEMPTS; attempt += 1) {
+    if (!isActiveState((await getDomainState(libvirt, domain)).state)) return false;
+    try {
+      const command = JSON.stringify({ execute: 'query-status' });
+      await qemuMonitorCommand(libvirt, domain, command, { timeoutMs: STOP_TIMEOUT_MS });
+      return true;
+    } catch (error) {
+      // It went off meanwhile, or somebody else's job takes long: its state tells.
+      if (!(error instanceof LibvirtError)) throw error;
+    }
+  }
+  return isActiveState((await getDomainState(libvirt, domain)).state);
 }
 
 const isActiveState = (state: DomainState): boolean => state !== 'shut_off' && state !== 'crashed';
