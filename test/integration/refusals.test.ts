@@ -120,6 +120,8 @@ describe('what cannot be done is refused with a code, and nothing is half done',
     await writeFile(image, Buffer.alloc(1024 * 1024, 7));
     const attach = ['attach-disk', guest.name, image, 'vdc', '--mode', 'shareable', '--config'];
     await runVirsh([...attach, '--driver', 'qemu', '--subdriver', 'raw']);
+    // libvirt tells nobody of a changed definition, but of a changed description.
+    await runVirsh(['desc', guest.name, '--config', 'has a shared disk']);
     await waitUntil('The shared disk in the inventory', async () => {
       const { description } = await waitForVm(service, guest.id);
       return description.disks.find(({ target }) => target === 'vdc');
