@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { z } from 'zod';
 import { silentLogger } from '../shared/logger.ts';
+import { waitFor } from '../shared/waiting.ts';
 import { startServer } from './server.ts';
 
 async function temporaryFolder(t: TestContext): Promise<string> {
@@ -95,4 +98,20 @@ test('as a process it says where it listens, and ends on SIGTERM', async (t) => 
   child.kill('SIGTERM');
   assert.equal(await exited, 0);
   assert.ok(!log.includes(firstToken), 'the token is in the log');
+});
+
+test('closing does not wait for a connection on which nobody asks anything', async (t) => {
+  const folder = await temporaryFolder(t);
+  const server = await startServer({
+    databasePath: path.join(folder, 'catalog.db'),
+    listen: { host: '127.0.0.1', port: 0 },
+    logger: silentLogger,
+    firstTokenFile: path.join(folder, 'token'),
+  });
+  const silent = connect(Number(new URL(server.url).port), '127.0.0.1');
+  await once(silent, 'connect');
+  const ended = once(silent, 'close');
+  silent.resume();
+  await waitFor(server.close(), { timeoutMs: 15_000, what: 'Closing the server' });
+  await ended;
 });

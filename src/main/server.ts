@@ -33,6 +33,8 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
+/** For answers under way; a connection that never asked anything counts as one for Node. */
+const CLOSE_GRACE_MS = 3_000;
 const LISTEN_DEFAULT = { host: '127.0.0.1', port: 8470 };
 
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -64,7 +66,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       url,
       firstToken,
       close: async () => {
+        const cut = setTimeout(() => app.server.closeAllConnections(), CLOSE_GRACE_MS);
         await app.close();
+        clearTimeout(cut);
         await maintenance.close();
         await catalog.close();
       },
