@@ -175,7 +175,7 @@ export async function freezeVm(
 ): Promise<CaptureRun> {
   const run = createCaptureRun(environment);
   try {
-    await run.freeze(
+    const session = await run.freeze(
       {
         vmId: data.vmId,
         captureId: data.captureId,
@@ -187,6 +187,13 @@ export async function freezeVm(
       },
       signal,
     );
+    // Planned for another state, it would have another level, scratch space and way back.
+    if ((session.vm.state === 'running') !== data.wasRunning) {
+      throw new OperationError(
+        'guest_changed',
+        `${session.vm.name} was started, stopped or paused just before the capture; take the snapshot again.`,
+      );
+    }
     return run;
   } catch (error) {
     await run.abandon();
