@@ -56,6 +56,7 @@ import {
   lookupHypervisorSnapshot,
   revertToHypervisorSnapshot,
 } from './hypervisor-snapshot-calls.ts';
+import { waitFor } from '../../../../shared/waiting.ts';
 import { LibvirtError } from './libvirt-error.ts';
 import { getSaveImageXml, hasManagedSave, restoreDomain, saveDomain } from './save-calls.ts';
 import { getAllDomainStats, STATS } from './stats-calls.ts';
@@ -124,8 +125,11 @@ test('domains are found, described, and missing ones are not_found', async (t) =
 test('a life cycle is carried out and told in events', async (t) => {
   const { connection, domain } = await connectToTestDriver(t);
   const events: string[] = [];
+  const last = Promise.withResolvers<void>();
   const subscription = await connection.subscribe({ kind: 'lifecycle' }, (event: LibvirtEvent) => {
-    if (event.kind === 'lifecycle') events.push(`${event.domain.name} ${event.event}`);
+    if (event.kind !== 'lifecycle') return;
+    events.push(`${event.domain.name} ${event.event}`);
+    if (events.at(-1) === 'three stopped') last.resolve();
   });
   await suspendDomain(connection, domain);
   assert.deepEqual(await getDomainState(connection, domain), {
@@ -153,6 +157,8 @@ test('a life cycle is carried out and told in events', async (t) => {
     assert.ok(hasCode('host_incapable')(error)),
   );
   await destroyDomain(connection, transient);
+  // An event may come after the reply to the call that caused it.
+  await waitFor(last.promise, { timeoutMs: 10_000, what: 'The last event' });
   await subscription.close();
   await startDomain(connection, domain);
   assert.deepEqual(events, [
