@@ -39,6 +39,19 @@ const auditOf = async (server: TestServer, action: string) =>
       .execute()
   ).map((row) => ({ ...row }));
 
+test('wishes of one second have default names of their own, also while one of them waits', async (t) => {
+  const server = await startTestServer(t);
+  const names: (string | undefined)[] = [];
+  for (const role of ['operator', 'operator', 'administrator', 'administrator'] as const) {
+    const response = await create(server, await server.token(role), {});
+    assert.equal(response.statusCode, 202, response.body);
+    const { parameters } = response.json<Request>();
+    names.push('name' in parameters ? parameters.name : undefined);
+  }
+  const base = 'web_20260102T030405Z';
+  assert.deepEqual(names, [base, `${base}-2`, `${base}-3`, `${base}-4`]);
+});
+
 test('a capture goes from wish to active snapshot, with audit and Location', async (t) => {
   const server = await startTestServer(t);
   const token = await server.token('administrator');

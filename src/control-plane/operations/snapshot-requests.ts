@@ -9,7 +9,7 @@ import type {
 import { snapshotCan } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { authorize, mayDo } from '../access/principal.ts';
-import { isSnapshotNameTaken, type SnapshotRow } from '../database/snapshots.ts';
+import type { SnapshotRow } from '../database/snapshots.ts';
 import { findVm, findVmsByName, type VmRow } from '../database/vms.ts';
 import { approvalsNeeded } from '../policy/confirmation.ts';
 import { planRestore } from '../policy/plan-restore.ts';
@@ -17,19 +17,12 @@ import type { Caller, Environment } from './environment.ts';
 import { answerOnce, type OnceOptions } from './idempotency.ts';
 import { placeRequest, planOf } from './place-request.ts';
 import { requireSnapshot, requireState, toSnapshotView } from './snapshots.ts';
-import { nameTaken } from './start-request.ts';
+import { chooseSnapshotName } from './snapshot-names.ts';
 import { requireMatch } from './versioned.ts';
 import { planForVm, resolveVm, roomOf, toVmView } from './vms.ts';
 
 export interface WishOptions extends OnceOptions {
   readonly ifMatch?: string | undefined;
-}
-
-/** `<vm>_<UTC time>`, which sorts by age and needs no quoting for a plain VM name. */
-export function defaultSnapshotName(vmName: string, now: Date): string {
-  const time = now.toISOString().replaceAll(/[-:]|\.\d+/g, '');
-  const printable = vmName.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}/\\]/gu, '-').trim();
-  return `${printable.slice(0, 100)}_${time}`;
 }
 
 export async function snapshotCreate(
@@ -42,8 +35,10 @@ export async function snapshotCreate(
   return await answerOnce(environment, caller, { ...options, act, body: input }, async (tx) => {
     authorize(caller.principal, 'create');
     const vm = await resolveVm(tx, input.vm);
-    const name = input.name ?? defaultSnapshotName(vm.name, environment.clock.now());
-    if (await isSnapshotNameTaken(tx, { vmId: vm.id, name })) throw nameTaken(vm.name, name);
+    const name = await chooseSnapshotName(tx, vm, {
+      wished: input.name,
+      now: environment.clock.now(),
+    });
     const plan = await planForVm(tx, caller, { vm, wish: input });
     return await placeRequest(environment, caller, tx, {
       parameters: { ...input, operation: 'create', vm: vm.id, name },

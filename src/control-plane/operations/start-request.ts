@@ -1,12 +1,12 @@
 import { requestParametersSchema, type RequestParameters } from '../../contract/requests.ts';
 import { snapshotCan } from '../../contract/state-predicates.ts';
-import { OperationError } from '../../shared/errors.ts';
 import { newId } from '../../shared/ids.ts';
 import type { Writer } from '../database/catalog.ts';
 import { attachJob, type RequestRow } from '../database/requests.ts';
-import { insertSnapshot, isSnapshotNameTaken } from '../database/snapshots.ts';
+import { insertSnapshot } from '../database/snapshots.ts';
 import { findVm } from '../database/vms.ts';
 import { enqueueJob } from '../jobs/queue.ts';
+import { requireFreeName } from './snapshot-names.ts';
 import { requireSnapshot, requireState } from './snapshots.ts';
 
 /**
@@ -55,7 +55,7 @@ async function makeSnapshotRow(
   const { vm } = request;
   const name = parameters.name;
   if (!vm || name === undefined) throw new Error(`request ${request.id} has no VM or no name`);
-  if (await isSnapshotNameTaken(tx, { vmId: vm.id, name })) throw nameTaken(vm.name, name);
+  await requireFreeName(tx, vm, name);
   const id = newId(Date.parse(at));
   await insertSnapshot(tx, {
     id,
@@ -73,13 +73,6 @@ async function makeSnapshotRow(
   });
   return { id, name };
 }
-
-export const nameTaken = (vmName: string, name: string): OperationError =>
-  new OperationError(
-    'name_taken',
-    `${vmName} has a snapshot named "${name}" already. Choose another name, or delete that one.`,
-    { details: { name } },
-  );
 
 async function checkSnapshot(
   tx: Writer,
