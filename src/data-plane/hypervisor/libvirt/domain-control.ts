@@ -26,6 +26,8 @@ export interface DomainControl {
   beginBackup(options: { backupXml: string; checkpointXml: string | null }): Promise<void>;
   /** Ends the backup job that serves this socket; no error when there is none, or it is another's. */
   endBackup(nbdSocketPath: string): Promise<void>;
+  /** Whether a backup job is there, whoever began it. */
+  hasBackup(): Promise<boolean>;
   /** Whether the guest stands still because somebody asked libvirt for that. */
   isPauseAsked(): Promise<boolean>;
   /** Whether the agent answers now, as an error when it does not. */

@@ -14,7 +14,7 @@ import {
 } from './qmp.ts';
 import { releaseFrom, type Patience } from './release-guest.ts';
 
-const STREAM_END_ATTEMPTS = 120;
+const END_ATTEMPTS = 120;
 const FIRST_DELAY_MS = 10;
 const LONGEST_DELAY_MS = 1_000;
 
@@ -89,22 +89,43 @@ export async function cleanUp(
   }
 }
 
+/** Ends a backup of ours and waits until libvirt is done with it; its checkpoint goes, too. */
+export async function undoBackup(
+  domain: DomainControl,
+  { nbdSocketPath, checkpointName }: Pick<CaptureRemains, 'nbdSocketPath' | 'checkpointName'>,
+): Promise<void> {
+  await domain.endBackup(nbdSocketPath);
+  await untilOver('The backup job of the VM does not end.', async () => {
+    return !(await domain.hasBackup());
+  });
+  if (checkpointName !== null) await domain.dropCheckpoint(checkpointName);
+  await rm(nbdSocketPath, { force: true });
+}
+
 /**
  * Ends the memory stream and waits for that: left on, the capability would make the next
  * migration of this VM a snapshot, and QEMU takes no change while a stream runs.
  */
 export async function endMemory(domain: DomainControl): Promise<void> {
-  for (let attempt = 1; attempt <= STREAM_END_ATTEMPTS; attempt += 1) {
+  await untilOver('The memory stream of the VM does not end.', async () => {
     if (isMigrationOver((await queryMigration(domain.monitor)).status)) {
       await setCapability(domain.monitor, 'background-snapshot', false);
-      return;
+      return true;
     }
     // Cutting a background snapshot can hang QEMU; whoever holds its socket takes the rest.
     if (!(await queryCapability(domain.monitor, 'background-snapshot'))) {
       await cancelMigration(domain.monitor);
     }
+    return false;
+  });
+}
+
+/** libvirt has no call that waits for these, and its events may be lost with a connection. */
+async function untilOver(failure: string, isOver: () => Promise<boolean>): Promise<void> {
+  for (let attempt = 1; attempt <= END_ATTEMPTS; attempt += 1) {
+    if (await isOver()) return;
     const delayMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16));
     await new Promise<void>((resolve) => setTimeout(resolve, delayMs));
   }
-  throw new OperationError('hypervisor_failed', 'The memory stream of the VM does not end.');
+  throw new OperationError('hypervisor_failed', failure);
 }

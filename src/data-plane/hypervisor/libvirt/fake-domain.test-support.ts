@@ -8,6 +8,7 @@ export const FAULT_POINTS = [
   'suspend',
   'beginBackup',
   'monitor:migrate',
+  'monitor:query-blockstats',
   'monitor:query-status',
   'monitor:query-migrate',
   'resume',
@@ -35,7 +36,7 @@ export interface FakeDomain {
   readonly control: DomainControl;
   readonly memory: MemoryListener;
   /** Of QEMU, and whether file systems are frozen. */
-  readonly guest: { state: string; frozen: boolean; backup: boolean };
+  readonly guest: { state: string; frozen: boolean; backup: boolean; writes: number };
   readonly calls: string[];
   /** Lets the late calls happen. */
   finishLate(): void;
@@ -68,7 +69,7 @@ interface FakeOptions {
 }
 
 function createFakeQemu({ resumesItself, mode }: FakeOptions): FakeQemu {
-  const guest = { state: 'running', frozen: false, backup: false };
+  const guest = { state: 'running', frozen: false, backup: false, writes: 0 };
   const pagesFlow = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<void>();
   ended.promise.catch(() => undefined);
@@ -173,6 +174,7 @@ function createFakeMonitor(
   };
   const answers: Readonly<Record<string, () => unknown>> = {
     'query-status': () => ({ status: qemu.guest.state }),
+    'query-blockstats': () => [{ qdev: 'vda', stats: { wr_operations: qemu.guest.writes } }],
     'query-migrate': () => ({ status: qemu.migration() }),
     'query-migrate-capabilities': () => [
       { capability: 'background-snapshot', state: mode === 'background' },
@@ -205,6 +207,7 @@ export function createFakeDomain(options: FakeOptions): FakeDomain {
       readXml: async () => await Promise.resolve(''),
       beginBackup: async () => await call('beginBackup', () => (guest.backup = true)),
       endBackup: async () => await call('endBackup', () => (guest.backup = false)),
+      hasBackup: async () => await Promise.resolve(guest.backup),
       isPauseAsked: async () => await Promise.resolve(qemu.isPauseAsked()),
       pingAgent: async () => await call('pingAgent'),
       dropCheckpoint: async () => await call('dropCheckpoint'),

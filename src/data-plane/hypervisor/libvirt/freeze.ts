@@ -18,6 +18,8 @@ export interface FreezeWork {
   readonly signal?: AbortSignal | undefined;
   /** Runs inside the pause: the instant of all disks. */
   readonly beginBackup: (giveUp: AbortSignal) => Promise<void>;
+  /** For disks whose instant came before the pause: whether it still is this one. */
+  readonly disksHold?: () => Promise<boolean>;
   /** Runs inside the pause: copies NVRAM and TPM state. */
   readonly copyStateFiles: () => Promise<void>;
 }
@@ -26,6 +28,11 @@ export interface FreezeResult {
   readonly capturedAt: Date;
   readonly pauseMs: number;
   readonly phases: readonly PausePhase[];
+}
+
+export interface BackgroundFreeze extends FreezeResult {
+  /** True when the disks' instant did not hold: the guest runs again, and nothing was captured. */
+  readonly missed: boolean;
 }
 
 /** Follows a domain's STOP, RESUME and MIGRATION events from before the pause to its end. */
@@ -150,12 +157,13 @@ export async function freezeForBackgroundSnapshot(
   work: FreezeWork,
   memory: MemoryListener,
   watch: PauseWatch,
-): Promise<FreezeResult> {
+): Promise<BackgroundFreeze> {
   const { domain, clock, hold, deadlineMs } = work;
   await hold.take('suspended', deadlineMs);
   const startedMs = clock.monotonicMs();
   let capturedAt = clock.now();
   let phases: readonly PausePhase[] = [];
+  let missed = false;
   const inPause = async (giveUp: AbortSignal): Promise<void> => {
     const timer = createPhaseTimer(clock, giveUp);
     ({ phases } = timer);
@@ -164,7 +172,12 @@ export async function freezeForBackgroundSnapshot(
     const stateFiles = work.copyStateFiles();
     // A failure of the disks must not leave this one unobserved.
     stateFiles.catch(() => undefined);
-    await timer.run('disks', async () => await work.beginBackup(giveUp));
+    missed = !(await timer.run('disks', async () => await takeDisks(work, giveUp)));
+    if (missed) {
+      await domain.resume();
+      await watch.resumed;
+      return;
+    }
     await timer.run('state files', async () => await stateFiles);
     await timer.run('memory', async () => {
       refuseEarlyResume(watch);
@@ -177,7 +190,14 @@ export async function freezeForBackgroundSnapshot(
   };
   await limitPause(deadlineMs, inPause, watch.lost);
   await hold.relax();
-  return { capturedAt, pauseMs: watch.pauseMs() ?? clock.monotonicMs() - startedMs, phases };
+  const pauseMs = watch.pauseMs() ?? clock.monotonicMs() - startedMs;
+  return { capturedAt, pauseMs, phases, missed };
+}
+
+async function takeDisks(work: FreezeWork, giveUp: AbortSignal): Promise<boolean> {
+  if (work.disksHold) return await work.disksHold();
+  await work.beginBackup(giveUp);
+  return true;
 }
 
 /** Memory and disks would be of two instants (invariant 4). */
@@ -253,8 +273,8 @@ export async function freezeAtStreamEnd(
     watch.lost,
   );
   await hold.relax();
-  if (!resumeAfter) return { capturedAt, pauseMs: 0, phases };
-  return { capturedAt, pauseMs: watch.pauseMs() ?? clock.monotonicMs() - startedMs, phases };
+  const pauseMs = watch.pauseMs() ?? clock.monotonicMs() - startedMs;
+  return { capturedAt, pauseMs: resumeAfter ? pauseMs : 0, phases };
 }
 
 async function copyUntilStreamEnds(

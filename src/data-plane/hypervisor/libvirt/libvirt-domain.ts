@@ -119,6 +119,15 @@ export function createDomainControl(
         if (!isAlreadyOver(error)) throw error;
       }
     },
+    async hasBackup() {
+      try {
+        await getBackupXml(rescue, domain, limit);
+        return true;
+      } catch (error) {
+        if (!isAlreadyOver(error)) throw error;
+        return false;
+      }
+    },
     async isPauseAsked() {
       const { state, reason } = await getDomainState(rescue, domain, limit);
       return state === 'paused' && reason === PAUSED_REASON.user;

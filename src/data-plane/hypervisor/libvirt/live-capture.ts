@@ -15,16 +15,17 @@ import { beginHold, type CaptureHold } from './capture-hold.ts';
 import type { CaptureMarks } from './capture-mark.ts';
 import type { DomainControl } from './domain-control.ts';
 import { trackEffects, type EffectTracker } from './effects.ts';
-import { cleanUp, putBack, type CaptureRemains } from './end-capture.ts';
+import { countWrites, freezeWithDisksAhead } from './disks-ahead.ts';
+import { cleanUp, putBack, undoBackup, type CaptureRemains } from './end-capture.ts';
 import {
   assertMigrationCompleted,
   freezeAtStreamEnd,
-  freezeForBackgroundSnapshot,
   watchPause,
   type FreezeResult,
   type FreezeWork,
   type PauseWatch,
 } from './freeze.ts';
+import { joinHugePages } from './huge-pages.ts';
 import { listenForMemory, type MemoryListener } from './memory-listener.ts';
 import { readIfThere } from './offline-capture.ts';
 import {
@@ -210,8 +211,6 @@ async function takeWithMemory(
     downtimeLimitMs: PRE_COPY_DOWNTIME_MS,
   });
   const { mode, refusal } = await agreeMemoryMode(input);
-  const watch = await watchPause(domain);
-  if (vm.state === 'running') await flushImages(vm, logger);
   let isIncremental = false;
   let stateFiles: StateFiles = { nvram: null, tpmState: null };
   const work: FreezeWork = {
@@ -228,35 +227,68 @@ async function takeWithMemory(
       stateFiles = await readStateFiles(vm);
     },
   };
+  const { freeze, watch } =
+    mode === 'background'
+      ? await freezeInBackground({ input, prepared, hold, signal }, work, memory)
+      : await freezeAtEnd(input, work, { memory, isStopped: mode === 'stop-and-copy' });
+  const memoryDone = finishMemory(input, memory, watch);
+  // The caller awaits this later; until then a failure must not count as unhandled.
+  memoryDone.catch(() => undefined);
+  return {
+    freeze,
+    level: 'memory',
+    levelReason: refusal
+      ? `Memory and disks are of one instant; captured by ${mode} because of this: ${refusal}`
+      : 'Memory and disks are of one instant.',
+    memoryMode: mode,
+    memory,
+    memoryDone,
+    isIncremental,
+    ...stateFiles,
+  };
+}
+
+interface Frozen {
+  readonly freeze: FreezeResult;
+  readonly watch: PauseWatch;
+}
+
+async function freezeInBackground(
+  { input, prepared, signal }: Capture,
+  work: FreezeWork,
+  memory: MemoryListener,
+): Promise<Frozen> {
+  const { domain, vm, logger } = input;
+  const writesBefore = await countWrites(domain.monitor);
+  await flushImages(vm, logger);
+  await joinHugePages(vm, { logger, signal });
+  const renew = async (): Promise<void> => {
+    await undoBackup(domain, remainsOf(input, prepared));
+    await prepared.renewScratch();
+  };
+  return await freezeWithDisksAhead({ ...work, writesBefore, undoBackup: renew }, memory);
+}
+
+async function freezeAtEnd(
+  { domain, vm, logger }: LiveCaptureInput,
+  work: FreezeWork,
+  { memory, isStopped }: { memory: MemoryListener; isStopped: boolean },
+): Promise<Frozen> {
+  const isRunning = vm.state === 'running';
+  const watch = await watchPause(domain);
   try {
-    const freeze =
-      mode === 'background'
-        ? await freezeForBackgroundSnapshot(work, memory, watch)
-        : await freezeAtStreamEnd(work, {
-            memory,
-            watch,
-            suspendFirst: mode === 'stop-and-copy' && vm.state === 'running',
-            resumeAfter: vm.state === 'running',
-            convergeTimeoutMs: Math.max(
-              CONVERGE_TIMEOUT_MIN_MS,
-              (vm.memoryBytes / CONVERGE_BYTES_PER_SECOND) * 1000,
-            ),
-          });
-    const memoryDone = finishMemory(domain, memory, watch);
-    // The caller awaits this later; until then a failure must not count as unhandled.
-    memoryDone.catch(() => undefined);
-    return {
-      freeze,
-      level: 'memory',
-      levelReason: refusal
-        ? `Memory and disks are of one instant; captured by ${mode} because of this: ${refusal}`
-        : 'Memory and disks are of one instant.',
-      memoryMode: mode,
+    if (isRunning) await flushImages(vm, logger);
+    const freeze = await freezeAtStreamEnd(work, {
       memory,
-      memoryDone,
-      isIncremental,
-      ...stateFiles,
-    };
+      watch,
+      suspendFirst: isStopped && isRunning,
+      resumeAfter: isRunning,
+      convergeTimeoutMs: Math.max(
+        CONVERGE_TIMEOUT_MIN_MS,
+        (vm.memoryBytes / CONVERGE_BYTES_PER_SECOND) * 1000,
+      ),
+    });
+    return { freeze, watch };
   } catch (error) {
     await watch.stop();
     throw error;
@@ -264,7 +296,7 @@ async function takeWithMemory(
 }
 
 async function finishMemory(
-  domain: DomainControl,
+  { domain, vm, logger }: LiveCaptureInput,
   memory: MemoryListener,
   watch: PauseWatch,
 ): Promise<void> {
@@ -278,6 +310,7 @@ async function finishMemory(
     await watch.stop();
   }
   await assertMigrationCompleted(domain);
+  await joinHugePages(vm, { logger });
 }
 
 function createSession(

@@ -33,6 +33,8 @@ export interface PreparedCapture {
   readonly disks: readonly DiskDescription[];
   readonly checkpointName: string | null;
   readonly checkpointXml: string | null;
+  /** Empties the scratch files, for another backup of the same capture. */
+  renewScratch(): Promise<void>;
   formatBackup(incremental: string | null): string;
 }
 
@@ -60,10 +62,16 @@ export async function prepareCapture(
     .filter((target) => !request.disks.includes(target));
   const folder = captureFolderFor(request.captureId);
   const scratchFolder = path.join(request.scratchFolder, request.captureId);
-  let scratchPaths: ReadonlyMap<string, string>;
+  const scratchPathOf = (target: string): string => path.join(scratchFolder, `${target}.qcow2`);
+  const makeScratchFiles = async (): Promise<void> => {
+    for (const { target, sizeBytes } of disks) {
+      await makeScratchFile({ file: scratchPathOf(target), sizeBytes, owner, signal });
+    }
+  };
   try {
     await makeCaptureFolder(request.captureId, owner);
-    scratchPaths = await makeScratch(scratchFolder, disks, owner, signal);
+    await makeEmulatorFolder(scratchFolder, owner);
+    await makeScratchFiles();
   } catch (error) {
     for (const made of [folder.path, scratchFolder]) {
       await rm(made, { recursive: true, force: true });
@@ -78,41 +86,32 @@ export async function prepareCapture(
     disks,
     checkpointName: checkpointXml ? checkpointName : null,
     checkpointXml,
+    renewScratch: makeScratchFiles,
     formatBackup: (incremental) =>
       formatBackupXml({
         socketPath: folder.nbdSocketPath,
         otherTargets,
         disks: disks.map((disk) => ({
           target: disk.target,
-          scratchPath: scratchPaths.get(disk.target) ?? '',
+          scratchPath: scratchPathOf(disk.target),
           incremental: disk.format === 'qcow2' ? incremental : null,
         })),
       }),
   };
 }
 
-async function makeScratch(
-  scratchFolder: string,
-  disks: readonly DiskDescription[],
-  owner: EmulatorOwner,
-  signal: AbortSignal | undefined,
-): Promise<ReadonlyMap<string, string>> {
-  await makeEmulatorFolder(scratchFolder, owner);
-  const scratchPaths = new Map<string, string>();
-  for (const disk of disks) {
-    const scratchPath = path.join(scratchFolder, `${disk.target}.qcow2`);
-    await runProgram(
-      'qemu-img',
-      ['create', '-q', '-f', 'qcow2', scratchPath, String(disk.sizeBytes)],
-      {
-        timeoutMs: SCRATCH_CREATE_TIMEOUT_MS,
-        signal,
-      },
-    );
-    await chown(scratchPath, owner.uid, owner.gid);
-    scratchPaths.set(disk.target, scratchPath);
-  }
-  return scratchPaths;
+async function makeScratchFile(options: {
+  file: string;
+  sizeBytes: number;
+  owner: EmulatorOwner;
+  signal: AbortSignal | undefined;
+}): Promise<void> {
+  const { file, sizeBytes, owner, signal } = options;
+  await runProgram('qemu-img', ['create', '-q', '-f', 'qcow2', file, String(sizeBytes)], {
+    timeoutMs: SCRATCH_CREATE_TIMEOUT_MS,
+    signal,
+  });
+  await chown(file, owner.uid, owner.gid);
 }
 
 /**

@@ -12,7 +12,8 @@ import type { FreezeGuard, GuardedCapture } from '../freeze-guard.ts';
 import { beginHold, type CaptureHold } from './capture-hold.ts';
 import { createCaptureMarks, type CaptureMarks } from './capture-mark.ts';
 import { trackEffects } from './effects.ts';
-import { putBack } from './end-capture.ts';
+import { countWrites, freezeWithDisksAhead } from './disks-ahead.ts';
+import { putBack, undoBackup } from './end-capture.ts';
 import {
   createFakeDomain,
   FAULT_POINTS,
@@ -113,6 +114,28 @@ const background: Work = async ({ fake, hold, tracker }) => {
   );
 };
 
+/** `written` tells whether the guest writes between the disks' instant and its stop. */
+const disksAhead =
+  (written: boolean): Work =>
+  async ({ fake, hold, tracker }) => {
+    const { domain } = tracker;
+    const work = {
+      domain,
+      hold,
+      clock: systemClock,
+      logger: silentLogger,
+      deadlineMs: DEADLINE_MS,
+      writesBefore: await countWrites(domain.monitor),
+      async beginBackup() {
+        await domain.beginBackup({ backupXml: '', checkpointXml: null });
+        if (written) fake.guest.writes += 1;
+      },
+      undoBackup: async () => await undoBackup(domain, { nbdSocketPath: '', checkpointName: 'c' }),
+      copyStateFiles: async () => await Promise.resolve(),
+    };
+    await freezeWithDisksAhead(work, fake.memory);
+  };
+
 const streamEnd =
   (suspendFirst: boolean): Work =>
   async ({ fake, hold, tracker }) => {
@@ -170,6 +193,14 @@ const WAYS: readonly {
 }[] = [
   { name: 'background, QEMU 7', work: background, mode: 'background', resumesItself: true },
   { name: 'background, QEMU 9', work: background, mode: 'background', resumesItself: false },
+  { name: 'disks ahead', work: disksAhead(false), mode: 'background', resumesItself: true },
+  {
+    name: 'disks ahead, QEMU 9',
+    work: disksAhead(false),
+    mode: 'background',
+    resumesItself: false,
+  },
+  { name: 'disks ahead, missed', work: disksAhead(true), mode: 'background', resumesItself: true },
   { name: 'pre-copy', work: streamEnd(false), mode: 'pre-copy', resumesItself: true },
   { name: 'stop-and-copy', work: streamEnd(true), mode: 'pre-copy', resumesItself: true },
   { name: 'freeze, require', work: quiesced('require'), mode: 'background', resumesItself: true },
@@ -216,7 +247,7 @@ describe('invariant 1: whatever call fails or hangs, the guest runs and is thawe
       const fake = createFakeDomain({ mode, resumesItself });
       const result = await attempt(fake, work, true);
       assert.ok(hasCode('unreachable')(result.error));
-      for (const call of ['suspend', 'freezeFileSystems', 'monitor:migrate', 'beginBackup']) {
+      for (const call of ['suspend', 'freezeFileSystems', 'monitor:migrate']) {
         assert.ok(!fake.calls.includes(call), call);
       }
     });
@@ -232,6 +263,44 @@ describe('invariant 1: whatever call fails or hangs, the guest runs and is thawe
     const [mark] = await marks.list('test');
     assert.equal(mark?.holds, 'frozen');
     await marks.remove(mark?.captureId ?? '');
+  });
+});
+
+describe('invariant 4: disks whose instant came before the pause', () => {
+  const run = async (work: Work): Promise<readonly string[]> => {
+    const result = await attempt(
+      createFakeDomain({ mode: 'background', resumesItself: true }),
+      work,
+    );
+    assert.equal(result.error, null);
+    assertFree(result);
+    return result.fake.calls.filter((call) => !call.startsWith('monitor:query'));
+  };
+
+  test('are taken when the guest wrote nothing until it stood still', async () => {
+    assert.deepEqual(await run(disksAhead(false)), ['beginBackup', 'suspend', 'monitor:migrate']);
+  });
+
+  test('are taken anew, in the pause, when it wrote', async () => {
+    assert.deepEqual(await run(disksAhead(true)), [
+      ...['beginBackup', 'suspend', 'resume', 'endBackup', 'dropCheckpoint'],
+      ...['suspend', 'beginBackup', 'monitor:migrate'],
+    ]);
+  });
+
+  test('are not tried with a guest that writes all the time', async () => {
+    const calls = await run(async (parts) => {
+      const { tracker, fake } = parts;
+      const monitor = tracker.domain.monitor.bind(tracker.domain);
+      Object.assign(tracker.domain, {
+        async monitor(command: string) {
+          fake.guest.writes += 1;
+          return await monitor(command);
+        },
+      });
+      await disksAhead(false)(parts);
+    });
+    assert.deepEqual(calls, ['suspend', 'beginBackup', 'monitor:migrate']);
   });
 });
 
