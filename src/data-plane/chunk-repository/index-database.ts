@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync, type SQLOutputValue, type StatementSync } from 'node:sqlite';
 import { MIB } from '../../shared/byte-size.ts';
@@ -67,6 +67,8 @@ export function openIndexDatabase(indexPath: string, repositoryId: string): Inde
 }
 
 function connect(indexPath: string, repositoryId: string): IndexDatabase {
+  // SQLite gives its other files the mode of this one: which chunks exist is nobody else's to know.
+  closeSync(openSync(indexPath, 'a', 0o600));
   const database = new DatabaseSync(indexPath, { timeout: BUSY_TIMEOUT_MS });
   try {
     // The index can be rebuilt, so a lost transaction costs a synchronisation and nothing else.

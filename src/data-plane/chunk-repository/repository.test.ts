@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import * as fc from 'fast-check';
@@ -241,6 +241,9 @@ test('a new index, and one that was overwritten, fill themselves from the packs'
   const key = freshKey();
   const indexPath = bench.freshIndexPath();
   const repository = await bench.create(storage, { key, indexPath });
+  for (const file of [indexPath, `${indexPath}-wal`]) {
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+  }
   const writer = await repository.openWriter({ purpose: 'test' });
   const content = randomBytes(300_000);
   const ref = await writeTree(writer, 'disk', content);
