@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { throwIfAborted } from '../../../shared/waiting.ts';
 import {
   freezeForBackgroundSnapshot,
   watchPause,
@@ -53,43 +54,77 @@ export async function countWrites(monitor: MonitorCommand): Promise<WriteCounts>
   );
 }
 
+/** A guest that never leaves such a gap is not waited for any longer. */
+const QUIET_WAIT_MS = 1500;
+/** No write for so long: the guest is idle, or writes seldom. */
+const IDLE_MS = 300;
+/** libvirt takes 50 to 150 ms to begin a backup: a gap between two writes that it fits in. */
+const GAP_MS = 150;
+/** No further write for so long after some: the burst of writes that ended the gap is over. */
+const BURST_END_MS = 25;
+const POLL_MS = 5;
+
+/**
+ * The counts of a moment in which the guest is likely to write nothing for a while; null when there
+ * is none. Many guests write in bursts, at a timer's pace: after a gap that was long enough the
+ * end of the next burst is waited for. QEMU tells nobody of writes, so it is asked.
+ */
+async function waitForQuiet({ domain, clock, signal }: AheadWork): Promise<WriteCounts | null> {
+  const startedMs = clock.monotonicMs();
+  let counts = await countWrites(domain.monitor);
+  let changedMs = startedMs;
+  let gapSeen = false;
+  for (let nowMs = startedMs; nowMs - startedMs < QUIET_WAIT_MS; nowMs = clock.monotonicMs()) {
+    throwIfAborted(signal);
+    await new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
+    const next = await countWrites(domain.monitor);
+    const quietMs = clock.monotonicMs() - changedMs;
+    if (next !== counts) {
+      counts = next;
+      changedMs += quietMs;
+      gapSeen ||= quietMs >= GAP_MS;
+    } else if (quietMs >= (gapSeen ? BURST_END_MS : IDLE_MS)) return counts;
+  }
+  return null;
+}
+
+export interface Frozen {
+  readonly freeze: FreezeResult;
+  readonly watch: PauseWatch;
+}
+
 export interface AheadWork extends FreezeWork {
   /** Ends the backup that was begun, so that another can begin. */
   readonly undoBackup: () => Promise<void>;
-  /** The counts of some moment ago: a guest that has written since then writes all the time. */
-  readonly writesBefore: WriteCounts;
 }
 
 /**
  * Begins the backup while the guest runs, since libvirt takes a tenth of a second for it, and lets
  * it stand when the guest wrote nothing until it was stopped: the disks are then of that instant,
- * too (invariant 4). Otherwise the guest goes on at once, and the backup begins anew in a pause.
+ * too (invariant 4). Otherwise the backup begins anew inside the pause.
  */
 export async function freezeWithDisksAhead(
   work: AheadWork,
   memory: MemoryListener,
-): Promise<{ freeze: FreezeResult; watch: PauseWatch }> {
-  const writes = await countWrites(work.domain.monitor);
-  if (writes !== work.writesBefore) return await freezeOnce(work, memory);
+): Promise<Frozen> {
+  const writes = await waitForQuiet(work);
+  if (writes === null) return await freezeOnce(work, memory);
   await work.beginBackup(new AbortController().signal);
-  const ahead = await freezeOnce(
-    {
-      ...work,
-      disksHold: async () => (await countWrites(work.domain.monitor)) === writes,
-    },
-    memory,
-  );
-  if (!ahead.freeze.missed) return ahead;
-  await ahead.watch.stop();
+  const disksHold = async (): Promise<boolean> =>
+    (await countWrites(work.domain.monitor)) === writes;
+  // Most writes are found before the guest would be stopped in vain.
+  const ahead = (await disksHold()) ? await freezeOnce({ ...work, disksHold }, memory) : null;
+  if (ahead && !ahead.freeze.missed) return ahead;
+  await ahead?.watch.stop();
   await work.undoBackup();
   const { freeze, watch } = await freezeOnce(work, memory);
-  return { freeze: joinPauses(ahead.freeze, freeze), watch };
+  return { freeze: ahead ? joinPauses(ahead.freeze, freeze) : freeze, watch };
 }
 
 async function freezeOnce(
   work: FreezeWork,
   memory: MemoryListener,
-): Promise<{ freeze: BackgroundFreeze; watch: PauseWatch }> {
+): Promise<Frozen & { freeze: BackgroundFreeze }> {
   const watch = await watchPause(work.domain);
   try {
     return { freeze: await freezeForBackgroundSnapshot(work, memory, watch), watch };

@@ -95,18 +95,12 @@ export async function closeConnections(connections: DomainConnections): Promise<
   await Promise.all([capture, rescue, freeze, thaw].map(async (each) => await each.close()));
 }
 
-/** The calls that a capture makes, bound to one domain of a libvirt connection. */
-export function createDomainControl(
-  { capture: libvirt, rescue, freeze, thaw }: DomainConnections,
+function bindBackupCalls(
+  { capture: libvirt, rescue }: Pick<DomainConnections, 'capture' | 'rescue'>,
   domain: DomainRef,
-): DomainControl {
+): Pick<DomainControl, 'beginBackup' | 'endBackup' | 'hasBackup'> {
   const limit = { timeoutMs: CONTROL_TIMEOUT_MS };
   return {
-    rescueMonitor: async (command) => await qemuMonitorCommand(rescue, domain, command, limit),
-    monitor: async (command) => await qemuMonitorCommand(libvirt, domain, command, limit),
-    suspend: async () => await suspendDomain(libvirt, domain, limit),
-    resume: async () => await resumeDomain(rescue, domain, limit),
-    readXml: async (kind) => await getDomainXml(libvirt, domain, XML_FLAGS[kind], limit),
     async beginBackup({ backupXml, checkpointXml }) {
       const request = { domain, backupXml, checkpointXml, flags: BACKUP_BEGIN_FLAG.reuseExternal };
       await beginBackup(libvirt, request, limit);
@@ -128,6 +122,22 @@ export function createDomainControl(
         return false;
       }
     },
+  };
+}
+
+/** The calls that a capture makes, bound to one domain of a libvirt connection. */
+export function createDomainControl(
+  { capture: libvirt, rescue, freeze, thaw }: DomainConnections,
+  domain: DomainRef,
+): DomainControl {
+  const limit = { timeoutMs: CONTROL_TIMEOUT_MS };
+  return {
+    rescueMonitor: async (command) => await qemuMonitorCommand(rescue, domain, command, limit),
+    monitor: async (command) => await qemuMonitorCommand(libvirt, domain, command, limit),
+    suspend: async () => await suspendDomain(libvirt, domain, limit),
+    resume: async () => await resumeDomain(rescue, domain, limit),
+    readXml: async (kind) => await getDomainXml(libvirt, domain, XML_FLAGS[kind], limit),
+    ...bindBackupCalls({ capture: libvirt, rescue }, domain),
     async isPauseAsked() {
       const { state, reason } = await getDomainState(rescue, domain, limit);
       return state === 'paused' && reason === PAUSED_REASON.user;

@@ -15,7 +15,7 @@ import { beginHold, type CaptureHold } from './capture-hold.ts';
 import type { CaptureMarks } from './capture-mark.ts';
 import type { DomainControl } from './domain-control.ts';
 import { trackEffects, type EffectTracker } from './effects.ts';
-import { countWrites, freezeWithDisksAhead } from './disks-ahead.ts';
+import { freezeWithDisksAhead, type Frozen } from './disks-ahead.ts';
 import { cleanUp, putBack, undoBackup, type CaptureRemains } from './end-capture.ts';
 import {
   assertMigrationCompleted,
@@ -248,25 +248,19 @@ async function takeWithMemory(
   };
 }
 
-interface Frozen {
-  readonly freeze: FreezeResult;
-  readonly watch: PauseWatch;
-}
-
 async function freezeInBackground(
   { input, prepared, signal }: Capture,
   work: FreezeWork,
   memory: MemoryListener,
 ): Promise<Frozen> {
   const { domain, vm, logger } = input;
-  const writesBefore = await countWrites(domain.monitor);
   await flushImages(vm, logger);
   await joinHugePages(vm, { logger, signal });
   const renew = async (): Promise<void> => {
     await undoBackup(domain, remainsOf(input, prepared));
     await prepared.renewScratch();
   };
-  return await freezeWithDisksAhead({ ...work, writesBefore, undoBackup: renew }, memory);
+  return await freezeWithDisksAhead({ ...work, undoBackup: renew }, memory);
 }
 
 async function freezeAtEnd(
