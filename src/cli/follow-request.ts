@@ -119,6 +119,7 @@ function describeResult(context: CommandContext, request: Request): string[] {
     return [text('done.export', { files: result.files?.join(' ') ?? '' })];
   if (operation === 'collect')
     return [text('done.collect', { size: formatSize(result.bytesFreed) })];
+  if (operation === 'change-rules') return [text('done.rules', { id: result.ruleId ?? '' })];
   if (operation === 'verify')
     return result.damageCount
       ? []

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { routeOf } from '../contract/routes.ts';
-import type { OperationId, RouteDefinition } from '../contract/routes.ts';
+import type { RouteDefinition } from '../contract/route-definition.ts';
+import type { OperationId } from '../contract/routes.ts';
 import { systemClock } from '../shared/clock.ts';
 import { OperationError } from '../shared/errors.ts';
 import { newId } from '../shared/ids.ts';

@@ -1,3 +1,4 @@
+import type { Confirmation, MayDecide } from '../contract/confirmation.ts';
 import type { Host } from '../contract/hosts.ts';
 import type { Job } from '../contract/jobs.ts';
 import type { CapturePlan } from '../contract/preflight.ts';
@@ -92,6 +93,18 @@ export const sampleSnapshot = (changes: Partial<Snapshot> = {}): Snapshot => ({
   ...changes,
 });
 
+export const sampleConfirmation = (approvalsNeeded: number): Confirmation => ({
+  approvalsNeeded,
+  rule: { id: '00000000-0000-4000-8000-000000000001', name: 'everything' },
+  explanation: `The rule "everything" asks for ${approvalsNeeded}.`,
+});
+
+export const sampleMayDecide = (changes: Partial<MayDecide> = {}): MayDecide => {
+  const yes = { allowed: true, reason: null, missingRight: null };
+  const all = { approve: yes, reject: yes, comment: yes, renew: yes, override: yes, cancel: yes };
+  return { ...all, ...changes };
+};
+
 export const samplePlan = (changes: Partial<CapturePlan> = {}): CapturePlan => ({
   operation: 'create',
   possible: true,
@@ -116,6 +129,7 @@ export const samplePlan = (changes: Partial<CapturePlan> = {}): CapturePlan => (
   repositoryBytesEstimated: GIB,
   freeBytes: 100 * GIB,
   confirmationNeeded: false,
+  confirmation: sampleConfirmation(0),
   problems: [],
   warnings: [],
   inventoryAt: AT,
@@ -143,7 +157,13 @@ export const sampleRequest = (changes: Partial<Request> = {}): Request => ({
   reference: null,
   createdAt: AT,
   expiresAt: null,
+  approvalExpiresAt: null,
+  confirmation: sampleConfirmation(changes.approvalsNeeded ?? 0),
   approvalsNeeded: 0,
+  approvalsGiven: 0,
+  emergency: false,
+  decisions: [],
+  mayDecide: sampleMayDecide(),
   decidedBy: null,
   decidedAt: null,
   decisionComment: null,

@@ -5,7 +5,7 @@ import {
   failureSchema,
   idSchema,
   namedRefSchema,
-  operationSchema,
+  jobKindSchema,
   timeSchema,
 } from './scalars.ts';
 
@@ -44,7 +44,7 @@ export type JobProgress = z.infer<typeof jobProgressSchema>;
 export const jobSchema = z.object({
   id: idSchema,
   requestId: idSchema,
-  kind: operationSchema,
+  kind: jobKindSchema,
   hostId: idSchema,
   vm: namedRefSchema.nullable(),
   snapshot: namedRefSchema.nullable(),
@@ -64,7 +64,7 @@ export const jobPageSchema = pageOf(jobSchema);
 
 export const jobListQuerySchema = z.object({
   ...pageQueryShape,
-  kind: oneOrMore(operationSchema).optional(),
+  kind: oneOrMore(jobKindSchema).optional(),
   state: oneOrMore(jobStateSchema).optional(),
   hostId: idSchema.optional(),
   vmId: idSchema.optional(),

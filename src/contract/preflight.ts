@@ -6,7 +6,15 @@ import {
   quiescePolicySchema,
   snapshotKindSchema,
 } from '../shared/inventory.ts';
-import { byteCountSchema, diskTargetSchema, errorCodeSchema, timeSchema } from './scalars.ts';
+import { confirmationSchema, ruleContentSchema } from './confirmation.ts';
+import {
+  byteCountSchema,
+  diskTargetSchema,
+  errorCodeSchema,
+  skippedDiskSchema,
+  timeSchema,
+} from './scalars.ts';
+import { snapshotStateSchema } from './snapshots.ts';
 
 export const preflightInputSchema = z.strictObject({
   kind: snapshotKindSchema.default('full'),
@@ -36,8 +44,6 @@ export const planDiskSchema = z.object({
   obstacle: diskObstacleSchema.nullable(),
 });
 
-export const skippedDiskSchema = z.object({ target: diskTargetSchema, reason: z.string() });
-
 /** What a capture would do, computed from the inventory; the worker checks it again at the start. */
 export const capturePlanSchema = z.object({
   operation: z.literal('create'),
@@ -58,6 +64,7 @@ export const capturePlanSchema = z.object({
   repositoryBytesEstimated: byteCountSchema,
   freeBytes: byteCountSchema.nullable(),
   confirmationNeeded: z.boolean(),
+  confirmation: confirmationSchema,
   problems: z.array(planProblemSchema),
   warnings: z.array(planWarningSchema),
   /** Age of the inventory that this was computed from. */
@@ -68,6 +75,7 @@ export type CapturePlan = z.infer<typeof capturePlanSchema>;
 const planBase = {
   possible: z.boolean(),
   confirmationNeeded: z.boolean(),
+  confirmation: confirmationSchema,
   problems: z.array(planProblemSchema),
   warnings: z.array(planWarningSchema),
 };
@@ -75,6 +83,7 @@ const planBase = {
 export const restorePlanSchema = z.object({
   operation: z.literal('restore'),
   ...planBase,
+  snapshotState: snapshotStateSchema,
   mode: z.enum(['rollback', 'new-vm']),
   /** The VM that will hold the state. */
   vmName: z.string(),
@@ -91,12 +100,24 @@ export type RestorePlan = z.infer<typeof restorePlanSchema>;
 export const otherPlanSchema = z.object({
   operation: z.enum(['delete', 'export', 'verify', 'collect']),
   ...planBase,
+  /** Null where there is no snapshot. */
+  snapshotState: snapshotStateSchema.nullable(),
 });
 export type OtherPlan = z.infer<typeof otherPlanSchema>;
+
+/** A change of a confirmation rule; null: there is no rule before, or none after it. */
+export const rulesPlanSchema = z.object({
+  operation: z.literal('change-rules'),
+  ...planBase,
+  before: ruleContentSchema.nullable(),
+  after: ruleContentSchema.nullable(),
+});
+export type RulesPlan = z.infer<typeof rulesPlanSchema>;
 
 export const planSchema = z.discriminatedUnion('operation', [
   capturePlanSchema,
   restorePlanSchema,
   otherPlanSchema,
+  rulesPlanSchema,
 ]);
 export type Plan = z.infer<typeof planSchema>;

@@ -1,10 +1,17 @@
 import { z } from 'zod';
+import {
+  confirmationSchema,
+  decisionSchema,
+  mayDecideSchema,
+  ruleChangeSchema,
+} from './confirmation.ts';
 import { oneOrMore, pageOf, pageQueryShape, queryFlagSchema } from './page.ts';
 import { planSchema } from './preflight.ts';
 import {
   descriptionSchema,
   failureSchema,
   idSchema,
+  justificationShape,
   namedRefSchema,
   operationSchema,
   principalRefSchema,
@@ -42,6 +49,11 @@ export const requestParametersSchema = z.discriminatedUnion('operation', [
   snapshotExportInputSchema.extend({ operation: z.literal('export') }),
   snapshotVerifyInputSchema.extend({ operation: z.literal('verify') }),
   z.strictObject({ operation: z.literal('collect'), repositoryId: z.string() }),
+  z.strictObject({
+    operation: z.literal('change-rules'),
+    change: ruleChangeSchema,
+    ...justificationShape,
+  }),
 ]);
 export type RequestParameters = z.infer<typeof requestParametersSchema>;
 
@@ -49,6 +61,7 @@ export const requestResultSchema = z.object({
   snapshotId: idSchema.optional(),
   safetySnapshotId: idSchema.optional(),
   vmId: idSchema.optional(),
+  ruleId: idSchema.optional(),
   /** Files that an export wrote. */
   files: z.array(z.string()).optional(),
   bytesChecked: z.int().nonnegative().optional(),
@@ -73,7 +86,16 @@ export const requestSchema = z.object({
   createdAt: timeSchema,
   /** When a pending request expires; null once decided. */
   expiresAt: timeSchema.nullable(),
+  /** When an approved request that did not begin is not executed any more; null before and after. */
+  approvalExpiresAt: timeSchema.nullable(),
+  confirmation: confirmationSchema,
   approvalsNeeded: z.int().nonnegative(),
+  approvalsGiven: z.int().nonnegative(),
+  /** Begun without the approvals that it needed. */
+  emergency: z.boolean(),
+  /** Oldest first. */
+  decisions: z.array(decisionSchema),
+  mayDecide: mayDecideSchema,
   decidedBy: principalRefSchema.nullable(),
   decidedAt: timeSchema.nullable(),
   decisionComment: z.string().nullable(),
@@ -100,3 +122,12 @@ export const requestDecisionInputSchema = z.strictObject({
   comment: descriptionSchema.default(''),
 });
 export type RequestDecisionInput = z.infer<typeof requestDecisionInputSchema>;
+
+export const requestCommentInputSchema = z.strictObject({
+  comment: descriptionSchema.min(1).regex(/\S/, 'must say something'),
+});
+
+export const requestOverrideInputSchema = z.strictObject({
+  /** Why it cannot wait for those who should approve. */
+  reason: descriptionSchema.min(1).regex(/\S/, 'must say something'),
+});

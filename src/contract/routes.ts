@@ -1,4 +1,3 @@
-import type { z } from 'zod';
 import {
   tokenCreateInputSchema,
   tokenCreatedSchema,
@@ -20,13 +19,8 @@ import {
   repositoryPageSchema,
   repositoryParamsSchema,
 } from './repositories.ts';
-import {
-  requestDecisionInputSchema,
-  requestListQuerySchema,
-  requestPageSchema,
-  requestSchema,
-} from './requests.ts';
-import type { Right } from './rights.ts';
+import { requestRoutes } from './request-routes.ts';
+import { read, wish, type RouteDefinition } from './route-definition.ts';
 import { idParamsSchema } from './scalars.ts';
 import {
   snapshotCreateInputSchema,
@@ -42,32 +36,6 @@ import {
   snapshotUpdateInputSchema,
 } from './snapshots.ts';
 import { vmListQuerySchema, vmPageSchema, vmSchema, vmUpdateInputSchema } from './vms.ts';
-
-export interface RouteDefinition {
-  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
-  /** OpenAPI style: `/api/v1/snapshots/{id}`. */
-  readonly path: `/api/v1/${string}`;
-  readonly tag: string;
-  readonly summary: string;
-  /** Null: whoever is signed in may call it, and the operation decides by the thing at hand. */
-  readonly right: Right | null;
-  /** 202 answers carry `Location` of the request, 201 of the new resource. */
-  readonly status: 200 | 201 | 202 | 204;
-  readonly audited: boolean;
-  /** The answer has an ETag; changes take If-Match and answer 412 when it no longer holds. */
-  readonly etag?: boolean;
-  /** Server-sent events; `response` is the shape of one event's data. */
-  readonly stream?: boolean;
-  readonly params?: z.ZodObject;
-  readonly query?: z.ZodObject;
-  readonly body?: z.ZodType;
-  /** Null for 204. */
-  readonly response: z.ZodType | null;
-}
-
-const read = { method: 'GET', status: 200, audited: false } as const;
-/** Long work: recorded as a request, done by a job. */
-const wish = { method: 'POST', status: 202, audited: true, response: requestSchema } as const;
 
 /** The interface, once: the server registers it, the client is typed by it, OpenAPI is made from it. */
 export const routes = {
@@ -195,55 +163,7 @@ export const routes = {
     body: snapshotExportInputSchema,
   },
 
-  requestList: {
-    ...read,
-    path: '/api/v1/requests',
-    tag: 'requests',
-    summary: 'List requests',
-    right: 'view',
-    query: requestListQuerySchema,
-    response: requestPageSchema,
-  },
-  requestGet: {
-    ...read,
-    path: '/api/v1/requests/{id}',
-    tag: 'requests',
-    summary: 'Show a request',
-    right: 'view',
-    etag: true,
-    params: idParamsSchema,
-    response: requestSchema,
-  },
-  requestApprove: {
-    ...wish,
-    status: 200,
-    path: '/api/v1/requests/{id}/approve',
-    tag: 'requests',
-    summary: 'Approve a request',
-    right: 'approve',
-    params: idParamsSchema,
-    body: requestDecisionInputSchema,
-  },
-  requestReject: {
-    ...wish,
-    status: 200,
-    path: '/api/v1/requests/{id}/reject',
-    tag: 'requests',
-    summary: 'Reject a request',
-    right: 'approve',
-    params: idParamsSchema,
-    body: requestDecisionInputSchema,
-  },
-  requestCancel: {
-    ...wish,
-    status: 200,
-    path: '/api/v1/requests/{id}/cancel',
-    tag: 'requests',
-    summary: 'Cancel a request, and its job if it has one',
-    right: null,
-    params: idParamsSchema,
-    body: requestDecisionInputSchema,
-  },
+  ...requestRoutes,
 
   jobList: {
     ...read,

@@ -62,6 +62,8 @@ export const diskTargetSchema = z
   .string()
   .regex(/^[A-Za-z0-9_-]{1,32}$/, 'must be a target name such as vda');
 
+export const skippedDiskSchema = z.object({ target: diskTargetSchema, reason: z.string() });
+
 export const namedRefSchema = z.object({ id: idSchema, name: z.string() });
 export type NamedRef = z.infer<typeof namedRefSchema>;
 
@@ -78,7 +80,7 @@ export const failureSchema = z.object({
 });
 export type Failure = z.infer<typeof failureSchema>;
 
-/** What a request can ask for, and a job can do. */
+/** What a request can ask for. */
 export const operationSchema = z.enum([
   'create',
   'restore',
@@ -86,8 +88,13 @@ export const operationSchema = z.enum([
   'export',
   'verify',
   'collect',
+  'change-rules',
 ]);
 export type Operation = z.infer<typeof operationSchema>;
+
+/** What a job can do; changes of rules are applied by the server, without one. */
+export const jobKindSchema = operationSchema.exclude(['change-rules']);
+export type JobKind = z.infer<typeof jobKindSchema>;
 
 /** Why something is wanted, for whoever confirms it and for the audit trail. */
 export const justificationShape = {

@@ -5,7 +5,6 @@ import {
   snapshotKindSchema,
 } from '../shared/inventory.ts';
 import { oneOrMore, pageOf, pageQueryShape, queryFlagSchema } from './page.ts';
-import { skippedDiskSchema } from './preflight.ts';
 import {
   byteCountSchema,
   descriptionSchema,
@@ -13,8 +12,9 @@ import {
   failureSchema,
   idSchema,
   labelsSchema,
-  operationSchema,
+  jobKindSchema,
   principalRefSchema,
+  skippedDiskSchema,
   timeSchema,
 } from './scalars.ts';
 
@@ -90,7 +90,7 @@ export const snapshotSchema = z.object({
   requestId: idSchema.nullable(),
   manifestDigest: z.string().nullable(),
   /** The operation that holds this snapshot now. */
-  busyWith: z.object({ operation: operationSchema, requestId: idSchema }).nullable(),
+  busyWith: z.object({ operation: jobKindSchema, requestId: idSchema }).nullable(),
 });
 export type Snapshot = z.infer<typeof snapshotSchema>;
 

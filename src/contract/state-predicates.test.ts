@@ -10,7 +10,7 @@ import {
 } from './state-predicates.ts';
 import { jobStateSchema } from './jobs.ts';
 import { requestStateSchema } from './requests.ts';
-import { operationSchema } from './scalars.ts';
+import { jobKindSchema } from './scalars.ts';
 import { snapshotStateSchema } from './snapshots.ts';
 
 /** One column per act; `x` is allowed. */
@@ -58,7 +58,7 @@ test('what a snapshot allows while an operation holds it', () => {
     verify: ['x', 'x', '-', '-'],
     collect: ['x', 'x', 'x', '-'],
   } as const;
-  for (const operation of operationSchema.options) {
+  for (const operation of jobKindSchema.options) {
     const busyWith = { operation, requestId: '0193b0f0-0000-7000-8000-0000000000b1' };
     assert.deepEqual(
       ACTS.slice(0, 4).map((act) =>
@@ -92,6 +92,9 @@ test('which VMs can be captured', () => {
   }
 });
 
+const NOW = '2026-03-01T00:00:00.000Z';
+const LATER = '2026-03-08T00:00:00.000Z';
+
 test('what each request state allows, and that the requester never approves', () => {
   const table = {
     //          approve reject cancel over
@@ -106,19 +109,48 @@ test('what each request state allows, and that the requester never approves', ()
   } as const;
   const requestedBy = { id: 'u1', name: 'aya', kind: 'user' } as const;
   for (const state of requestStateSchema.options) {
-    const request = { state, requestedBy, operation: 'create' } as const;
+    const request = { state, requestedBy, expiresAt: LATER, decisions: [] } as const;
     assert.deepEqual(
       [
-        mark(requestCan.approve(request, 'u2')),
-        mark(requestCan.reject(request)),
-        mark(requestCan.cancel(request)),
+        mark(requestCan.approve(request, { id: 'u2', now: NOW })),
+        mark(requestCan.reject(request, NOW)),
+        mark(requestCan.cancel(request, { id: 'u1', now: NOW, isAdministrator: false })),
         requestIsOver(state),
       ],
       table[state],
       state,
     );
-    assert.equal(mark(requestCan.approve(request, 'u1')), '-');
+    for (const act of ['renew', 'override'] as const)
+      assert.equal(mark(requestCan[act](request, NOW)), table[state][1], `${act} ${state}`);
+    assert.equal(mark(requestCan.approve(request, { id: 'u1', now: NOW })), '-');
   }
+});
+
+test('nobody approves twice, and nothing is decided when its time is over', () => {
+  const by = { id: 'u2', name: 'ben', kind: 'user' } as const;
+  const pending = {
+    state: 'pending',
+    requestedBy: { id: 'u1', name: 'aya', kind: 'user' },
+    expiresAt: LATER,
+  } as const;
+  const approvedBefore = (counts: boolean) =>
+    mark(
+      requestCan.approve(
+        { ...pending, decisions: [{ kind: 'approve', by, counts }] },
+        { id: 'u2', now: NOW },
+      ),
+    );
+  assert.equal(approvedBefore(true), '-');
+  assert.equal(approvedBefore(false), 'x');
+  const over = { ...pending, decisions: [] };
+  assert.equal(mark(requestCan.approve(over, { id: 'u2', now: LATER })), '-');
+  for (const act of ['reject', 'renew', 'override'] as const)
+    assert.equal(mark(requestCan[act](over, LATER)), '-', act);
+  const cancel = (now: string, id: string, isAdministrator: boolean) =>
+    mark(requestCan.cancel(over, { id, now, isAdministrator }));
+  assert.equal(cancel(LATER, 'u1', true), '-');
+  assert.equal(cancel(NOW, 'u2', false), '-');
+  assert.equal(cancel(NOW, 'u2', true), 'x');
 });
 
 test('which jobs can be cancelled', () => {

@@ -1,6 +1,7 @@
+import type { Decision } from './confirmation.ts';
 import type { Job } from './jobs.ts';
 import type { Request } from './requests.ts';
-import type { Operation } from './scalars.ts';
+import type { JobKind } from './scalars.ts';
 import type { Snapshot, SnapshotState } from './snapshots.ts';
 import type { Vm } from './vms.ts';
 
@@ -25,7 +26,7 @@ const READABLE: readonly SnapshotState[] = ['active'];
 const DELETABLE: readonly SnapshotState[] = ['active', 'failed', 'damaged'];
 const VERIFIABLE: readonly SnapshotState[] = ['active', 'damaged'];
 
-const BUSY_REASONS: Readonly<Record<Operation, string>> = {
+const BUSY_REASONS: Readonly<Record<JobKind, string>> = {
   create: 'The snapshot is still being taken.',
   restore: 'A restore from this snapshot is under way.',
   delete: 'The snapshot is about to be deleted.',
@@ -89,25 +90,47 @@ const REQUEST_DECIDED: Readonly<Record<Exclude<Request['state'], 'pending'>, str
   succeeded: 'The request was executed already.',
   failed: 'The request was executed and failed.',
   rejected: 'The request was rejected.',
-  expired: 'The request expired before anybody decided.',
+  expired: 'The request expired.',
   cancelled: 'The request was cancelled.',
 };
 
-type RequestFacts = Pick<Request, 'state' | 'requestedBy' | 'operation'>;
+type RequestFacts = Pick<Request, 'state' | 'requestedBy' | 'expiresAt'> & {
+  readonly decisions: readonly Pick<Decision, 'kind' | 'by' | 'counts'>[];
+};
 
+/** A request whose time ran out is over, though nobody may have written it down yet. */
+function undecided(request: RequestFacts, now: string): Verdict {
+  if (request.state !== 'pending') return no(REQUEST_DECIDED[request.state]);
+  return request.expiresAt !== null && request.expiresAt <= now ? no(REQUEST_DECIDED.expired) : YES;
+}
+
+/** `now` is an ISO time in UTC, as all times of the contract. */
 export const requestCan = {
-  approve: (request: RequestFacts, principalId: string): Verdict => {
-    if (request.state !== 'pending') return no(REQUEST_DECIDED[request.state]);
-    if (request.requestedBy.id === principalId)
+  approve: (request: RequestFacts, who: { id: string; now: string }): Verdict => {
+    const open = undecided(request, who.now);
+    if (!open.allowed) return open;
+    if (request.requestedBy.id === who.id)
       return no('Somebody else than the requester has to approve.');
-    return YES;
+    const own = request.decisions.some(
+      ({ kind, by, counts }) => kind === 'approve' && counts && by.id === who.id,
+    );
+    return own ? no('You approved already; somebody else has to approve as well.') : YES;
   },
-  reject: (request: RequestFacts): Verdict =>
-    request.state === 'pending' ? YES : no(REQUEST_DECIDED[request.state]),
-  cancel: (request: RequestFacts): Verdict =>
-    request.state === 'pending' || request.state === 'approved' || request.state === 'executing'
+  reject: undecided,
+  renew: undecided,
+  override: undecided,
+  cancel: (
+    request: RequestFacts,
+    who: { id: string; now: string; isAdministrator: boolean },
+  ): Verdict => {
+    if (request.state !== 'approved' && request.state !== 'executing') {
+      const open = undecided(request, who.now);
+      if (!open.allowed) return open;
+    }
+    return who.isAdministrator || request.requestedBy.id === who.id
       ? YES
-      : no(REQUEST_DECIDED[request.state]),
+      : no('Only who asked for something, or an administrator, can cancel it.');
+  },
 };
 
 export const jobCan = {

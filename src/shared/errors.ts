@@ -11,6 +11,7 @@ export const ERROR_TABLE = {
   name_taken: { status: 409, exitCode: 6 },
   wrong_state: { status: 409, exitCode: 6 },
   in_use: { status: 409, exitCode: 6 },
+  plan_changed: { status: 409, exitCode: 6 },
   confirmation_mismatch: { status: 422, exitCode: 2 },
   precondition_failed: { status: 412, exitCode: 6 },
   idempotency_conflict: { status: 409, exitCode: 6 },

@@ -20,6 +20,7 @@ import {
 } from '../control-plane/database/snapshots.ts';
 import { findVm, setCurrentSnapshot } from '../control-plane/database/vms.ts';
 import type { CaptureWish as PlanWish } from '../control-plane/policy/capture-wish.ts';
+import { NO_CONFIRMATION } from '../control-plane/policy/confirmation.ts';
 import { planCapture } from '../control-plane/policy/plan-capture.ts';
 import type { Manifest } from '../data-plane/chunk-repository/manifest.ts';
 import { OperationError, describeThrown } from '../shared/errors.ts';
@@ -106,7 +107,7 @@ export async function prepareCapture(
       repositoryFreeBytes: await readFreeBytes(settings.repositoryFolder),
     },
     inventoryAt: clock.now().toISOString(),
-    confirmationNeeded: false,
+    confirmation: NO_CONFIRMATION,
   });
   const [problem] = plan.problems;
   if (problem) throw new OperationError(problem.code, `${problem.reason} ${problem.whatToDo}`);

@@ -45,6 +45,7 @@ async function appendOutcome(
     resourceId: resource?.id ?? null,
     resourceName: resource?.name ?? null,
     requestId: request.id,
+    details: request.emergency ? { emergency: true } : {},
     ...end,
   });
 }

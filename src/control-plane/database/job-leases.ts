@@ -32,6 +32,21 @@ const claimable = (db: Reader, filter: ClaimFilter) =>
       eb.or([eb('lease_expires_at', 'is', null), eb('lease_expires_at', '<=', filter.now)]),
     )
     .where((eb) => eb.or([eb('run_after', 'is', null), eb('run_after', '<=', filter.now)]))
+    // An approval that is too old is not executed, even if nobody has ended the request yet.
+    .where((eb) =>
+      eb.or([
+        eb('state', '<>', 'queued'),
+        eb.not(
+          eb.exists(
+            eb
+              .selectFrom('requests')
+              .whereRef('requests.id', '=', 'jobs.request_id')
+              .where('requests.approval_expires_at', '<=', filter.now)
+              .select('requests.id'),
+          ),
+        ),
+      ]),
+    )
     .where((eb) =>
       eb.or([
         eb('state', '<>', 'queued'),

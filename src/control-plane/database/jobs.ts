@@ -149,6 +149,27 @@ export async function markCancelRequested(
   return true;
 }
 
+/** False when a worker has it already, or it is over. */
+export async function cancelQueuedJob(
+  tx: Writer,
+  change: { id: string; failure: StoredFailure; at: string },
+): Promise<boolean> {
+  const row = await tx
+    .updateTable('jobs')
+    .set({
+      state: 'cancelled',
+      failure: JSON.stringify(change.failure),
+      finished_at: change.at,
+    })
+    .where('id', '=', change.id)
+    .where('state', '=', 'queued')
+    .returning('vm_id')
+    .executeTakeFirst();
+  if (!row) return false;
+  await notifyJob(tx, { id: change.id, vmId: row.vm_id, at: change.at }, 'changed');
+  return true;
+}
+
 export function toJob(row: CatalogSchema['jobs']): JobRow {
   const where = `job ${row.id}`;
   return {

@@ -6,9 +6,11 @@ import { appendNotification } from './notifications.ts';
 import type { PageRequest } from './page.ts';
 import type { CatalogSchema } from './schema.ts';
 import {
+  storedConfirmationSchema,
   storedFailureSchema,
   storedJsonObjectSchema,
   storedPrincipalSchema,
+  type StoredConfirmation,
   type StoredFailure,
   type StoredJsonObject,
   type StoredPrincipal,
@@ -33,6 +35,7 @@ export const storedOperationSchema = z.enum([
   'export',
   'verify',
   'collect',
+  'change-rules',
 ]);
 export type StoredOperation = z.infer<typeof storedOperationSchema>;
 
@@ -42,7 +45,7 @@ export interface RequestRow {
   readonly state: RequestState;
   readonly vm: { readonly id: string; readonly name: string } | null;
   readonly snapshot: { readonly id: string; readonly name: string } | null;
-  readonly hostId: string;
+  readonly hostId: string | null;
   /** In the shape of the contract that was valid when it was written. */
   readonly parameters: StoredJsonObject;
   readonly plan: StoredJsonObject | null;
@@ -52,7 +55,11 @@ export interface RequestRow {
   readonly reference: string | null;
   readonly createdAt: string;
   readonly expiresAt: string | null;
+  readonly approvalExpiresAt: string | null;
+  readonly confirmation: StoredConfirmation;
   readonly approvalsNeeded: number;
+  readonly round: number;
+  readonly emergency: boolean;
   readonly decidedBy: StoredPrincipal | null;
   readonly decidedAt: string | null;
   readonly decisionComment: string | null;
@@ -69,7 +76,7 @@ export interface NewRequest {
   readonly state: 'pending' | 'approved';
   readonly vm: { readonly id: string; readonly name: string } | null;
   readonly snapshot: { readonly id: string; readonly name: string } | null;
-  readonly hostId: string;
+  readonly hostId: string | null;
   readonly parameters: object;
   readonly plan: object | null;
   readonly requestedBy: StoredPrincipal;
@@ -77,7 +84,8 @@ export interface NewRequest {
   readonly reason: string | null;
   readonly reference: string | null;
   readonly expiresAt: string | null;
-  readonly approvalsNeeded: number;
+  readonly approvalExpiresAt: string | null;
+  readonly confirmation: StoredConfirmation;
   readonly at: string;
 }
 
@@ -103,7 +111,11 @@ export async function insertRequest(tx: Writer, request: NewRequest): Promise<vo
       created_at: request.at,
       updated_at: request.at,
       expires_at: request.expiresAt,
-      approvals_needed: request.approvalsNeeded,
+      approval_expires_at: request.approvalExpiresAt,
+      confirmation: JSON.stringify(request.confirmation),
+      approvals_needed: request.confirmation.approvalsNeeded,
+      round: 1,
+      emergency: 0,
       version: 1,
     })
     .execute();
@@ -122,6 +134,9 @@ export async function decideRequest(
     decidedBy: StoredPrincipal;
     comment: string | null;
     at: string;
+    /** Of what was approved and has not begun. */
+    approvalExpiresAt?: string | undefined;
+    emergency?: boolean | undefined;
   },
 ): Promise<void> {
   await updateRequest(tx, change, {
@@ -130,7 +145,35 @@ export async function decideRequest(
     decided_by: JSON.stringify(change.decidedBy),
     decided_at: change.at,
     decision_comment: change.comment,
+    approval_expires_at: change.approvalExpiresAt ?? null,
+    ...(change.emergency && { emergency: 1 }),
     ...(change.state !== 'approved' && { finished_at: change.at }),
+  });
+}
+
+/** Something was said or counted, though nothing is decided. */
+export async function touchRequest(tx: Writer, change: { id: string; at: string }): Promise<void> {
+  await updateRequest(tx, change, {});
+}
+
+/** Another plan begins another round, in which nobody has approved yet. */
+export async function renewRequest(
+  tx: Writer,
+  change: {
+    id: string;
+    plan: object;
+    confirmation: StoredConfirmation;
+    round: number;
+    expiresAt: string;
+    at: string;
+  },
+): Promise<void> {
+  await updateRequest(tx, change, {
+    plan: JSON.stringify(change.plan),
+    confirmation: JSON.stringify(change.confirmation),
+    approvals_needed: change.confirmation.approvalsNeeded,
+    round: change.round,
+    expires_at: change.expiresAt,
   });
 }
 
@@ -157,7 +200,20 @@ export async function setRequestExecuting(
   tx: Writer,
   change: { id: string; at: string },
 ): Promise<void> {
-  await updateRequest(tx, change, { state: 'executing' });
+  await updateRequest(tx, change, { state: 'executing', approval_expires_at: null });
+}
+
+/** An approval that grew too old before the work began. */
+export async function finishExpired(
+  tx: Writer,
+  change: { id: string; failure: StoredFailure; at: string },
+): Promise<void> {
+  await updateRequest(tx, change, {
+    state: 'expired',
+    failure: JSON.stringify(change.failure),
+    approval_expires_at: null,
+    finished_at: change.at,
+  });
 }
 
 /** The end that a job found; result in the shape of the contract's `requestResultSchema`. */
@@ -175,6 +231,7 @@ export async function finishRequest(
     state: change.state,
     failure: optionalJson(change.failure),
     result: optionalJson(change.result),
+    approval_expires_at: null,
     finished_at: change.at,
   });
 }
@@ -251,6 +308,21 @@ export async function listExpiredRequestIds(
   return rows.map((row) => row.id);
 }
 
+/** Approved, and older than an approval may become before the work begins. */
+export async function listStaleApprovals(
+  db: Reader,
+  filter: { now: string; limit: number },
+): Promise<RequestRow[]> {
+  const rows = await db
+    .selectFrom('requests')
+    .selectAll()
+    .where('state', '=', 'approved')
+    .where('approval_expires_at', '<=', filter.now)
+    .limit(filter.limit)
+    .execute();
+  return rows.map(toRequest);
+}
+
 function toRequest(row: CatalogSchema['requests']): RequestRow {
   const where = `request ${row.id}`;
   return {
@@ -269,7 +341,11 @@ function toRequest(row: CatalogSchema['requests']): RequestRow {
     reference: row.reference,
     createdAt: row.created_at,
     expiresAt: row.expires_at,
+    approvalExpiresAt: row.approval_expires_at,
+    confirmation: readJson(storedConfirmationSchema, row.confirmation, where),
     approvalsNeeded: row.approvals_needed,
+    round: row.round,
+    emergency: row.emergency === 1,
     decidedBy: readOptionalJson(storedPrincipalSchema, row.decided_by, where),
     decidedAt: row.decided_at,
     decisionComment: row.decision_comment,

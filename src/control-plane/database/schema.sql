@@ -11,6 +11,14 @@ CREATE TRIGGER audit_events_kept before delete on audit_events begin
     select raise(abort, 'audit events cannot be deleted');
   end;
 
+CREATE TRIGGER request_decisions_fixed before update on request_decisions begin
+    select raise(abort, 'decisions cannot be changed');
+  end;
+
+CREATE TRIGGER request_decisions_kept before delete on request_decisions begin
+    select raise(abort, 'decisions cannot be deleted');
+  end;
+
 CREATE TRIGGER snapshots_fixed before update of id, vm_id, vm_name, host_id, name, kind, level, level_reason, captured_at, created_at, created_by, created_by_id, pause_ms, pause_phases, sizes, disks, skipped_disks, memory_mode, memory_bytes, parent_snapshot_id, request_id, manifest_digest on snapshots
   when old.state in ('active', 'deleting', 'deleted', 'damaged') and (
     old.id is not new.id or
@@ -71,6 +79,21 @@ CREATE TABLE audit_events (
     details text not null check (json_valid(details)),
     previous_hash text not null,
     hash text not null unique
+  ) strict;
+
+CREATE TABLE confirmation_rules (
+    id text primary key,
+    name text not null unique,
+    description text not null default '',
+    operations text not null check (json_valid(operations)),
+    scope text not null check (json_valid(scope)),
+    roles text check (json_valid(roles)),
+    except_roles text not null default '[]' check (json_valid(except_roles)),
+    approvals integer not null check (approvals between 0 and 5),
+    built_in integer not null default 0 check (built_in in (0, 1)),
+    created_at text not null,
+    updated_at text not null,
+    version integer not null default 1
   ) strict;
 
 CREATE TABLE hosts (
@@ -168,17 +191,31 @@ CREATE TABLE repositories (
     last_collected_at text
   ) strict;
 
+CREATE TABLE request_decisions (
+    request_id text not null references requests (id),
+    position integer not null,
+    round integer not null,
+    kind text not null
+      check (kind in ('approve', 'reject', 'comment', 'renew', 'override', 'cancel')),
+    decided_by text not null check (json_valid(decided_by)),
+    decided_by_id text not null,
+    comment text not null,
+    at text not null,
+    primary key (request_id, position)
+  ) strict, without rowid;
+
 CREATE TABLE requests (
     id text primary key,
     operation text not null
-      check (operation in ('create', 'restore', 'delete', 'export', 'verify', 'collect')),
+      check (operation in ('create', 'restore', 'delete', 'export', 'verify', 'collect',
+        'change-rules')),
     state text not null check (state in ('pending', 'approved', 'executing', 'succeeded', 'failed',
       'rejected', 'expired', 'cancelled')),
     vm_id text references vms (id),
     vm_name text,
     snapshot_id text references snapshots (id),
     snapshot_name text,
-    host_id text not null references hosts (id),
+    host_id text references hosts (id),
     parameters text not null check (json_valid(parameters)),
     plan text check (json_valid(plan)),
     requested_by text not null check (json_valid(requested_by)),
@@ -188,7 +225,11 @@ CREATE TABLE requests (
     reference text,
     created_at text not null,
     expires_at text,
+    approval_expires_at text,
+    confirmation text not null check (json_valid(confirmation)),
     approvals_needed integer not null default 0,
+    round integer not null default 1,
+    emergency integer not null default 0 check (emergency in (0, 1)),
     decided_by text check (json_valid(decided_by)),
     decided_at text,
     decision_comment text,
@@ -296,6 +337,11 @@ CREATE UNIQUE INDEX jobs_lock on jobs (lock_key)
 
 CREATE INDEX jobs_to_claim on jobs (host_id, state, created_at)
     where state in ('queued', 'running', 'undoing');
+
+CREATE UNIQUE INDEX request_decisions_one_approval
+    on request_decisions (request_id, round, decided_by_id) where kind = 'approve';
+
+CREATE INDEX requests_approved on requests (approval_expires_at) where state = 'approved';
 
 CREATE INDEX requests_by_snapshot on requests (snapshot_id);
 

@@ -75,7 +75,8 @@ export interface CatalogSchema {
     vm_name: string | null;
     snapshot_id: string | null;
     snapshot_name: string | null;
-    host_id: string;
+    /** Null: nothing of a host is concerned. */
+    host_id: string | null;
     parameters: string;
     plan: string | null;
     requested_by: string;
@@ -85,7 +86,12 @@ export interface CatalogSchema {
     reference: string | null;
     created_at: string;
     expires_at: string | null;
+    approval_expires_at: string | null;
+    confirmation: string;
     approvals_needed: number;
+    /** Approvals of an earlier round were of another plan and do not count. */
+    round: number;
+    emergency: number;
     decided_by: string | null;
     decided_at: string | null;
     decision_comment: string | null;
@@ -93,6 +99,31 @@ export interface CatalogSchema {
     finished_at: string | null;
     failure: string | null;
     result: string | null;
+    updated_at: string;
+    version: number;
+  };
+  request_decisions: {
+    request_id: string;
+    /** From 1 on, in the order in which they were made. */
+    position: number;
+    round: number;
+    kind: string;
+    decided_by: string;
+    decided_by_id: string;
+    comment: string;
+    at: string;
+  };
+  confirmation_rules: {
+    id: string;
+    name: string;
+    description: string;
+    operations: string;
+    scope: string;
+    roles: string | null;
+    except_roles: string;
+    approvals: number;
+    built_in: number;
+    created_at: string;
     updated_at: string;
     version: number;
   };

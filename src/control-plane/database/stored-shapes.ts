@@ -21,6 +21,14 @@ export type StoredLabels = z.infer<typeof storedLabelsSchema>;
 export const storedJsonObjectSchema = z.record(z.string(), z.json());
 export type StoredJsonObject = z.infer<typeof storedJsonObjectSchema>;
 
+/** Which rule asked for how many approvals. */
+export const storedConfirmationSchema = z.object({
+  approvalsNeeded: z.int().nonnegative(),
+  rule: z.object({ id: z.string(), name: z.string() }).nullable(),
+  explanation: z.string(),
+});
+export type StoredConfirmation = z.infer<typeof storedConfirmationSchema>;
+
 const bytes = z.int().nonnegative();
 
 /** Room on a host as its worker last measured it; null where it does not know. */

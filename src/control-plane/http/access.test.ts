@@ -17,6 +17,10 @@ const BODIES: Partial<Record<OperationId, object>> = {
   snapshotDelete: { confirmVmName: 'web' },
   snapshotRestore: { mode: 'rollback', confirmVmName: 'web' },
   snapshotExport: { folder: '/srv/export' },
+  confirmationRuleCreate: { name: 'x', operations: ['delete'], approvals: 2 },
+  confirmationRuleUpdate: { approvals: 1 },
+  requestComment: { comment: 'x' },
+  requestOverride: { reason: 'x' },
   tokenCreate: { name: 'x' },
 };
 

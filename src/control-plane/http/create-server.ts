@@ -8,6 +8,7 @@ import { identifyCaller, type Caller, type Environment } from '../operations/env
 import { createEventFeed } from '../operations/event-feed.ts';
 import { checkReady, readFleetNumbers } from '../operations/health.ts';
 import { administrationHandlers } from './administration-handlers.ts';
+import { confirmationHandlers } from './confirmation-handlers.ts';
 import { createCall, type Answer, type Handler } from './call.ts';
 import { createEventStream } from './event-stream.ts';
 import { addDashboard, CONTENT_SECURITY_POLICY, isPageRequest } from './dashboard-files.ts';
@@ -26,6 +27,7 @@ const handlers: Readonly<Record<Exclude<OperationId, 'eventStream'>, Handler>> =
   ...vmHandlers,
   ...snapshotHandlers,
   ...requestHandlers,
+  ...confirmationHandlers,
   ...administrationHandlers,
 };
 

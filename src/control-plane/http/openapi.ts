@@ -1,6 +1,14 @@
 import { z } from 'zod';
 import { tokenCreatedSchema, tokenSchema, whoamiSchema } from '../../contract/access.ts';
 import { auditEventSchema, auditVerificationSchema } from '../../contract/audit-events.ts';
+import {
+  confirmationRuleSchema,
+  confirmationSchema,
+  decisionSchema,
+  mayDecideSchema,
+  ruleContentSchema,
+  ruleScopeSchema,
+} from '../../contract/confirmation.ts';
 import { serverEventSchema } from '../../contract/events.ts';
 import { hostSchema } from '../../contract/hosts.ts';
 import { jobSchema } from '../../contract/jobs.ts';
@@ -16,12 +24,18 @@ const NAMED = {
   AuditEvent: auditEventSchema,
   AuditVerification: auditVerificationSchema,
   CapturePlan: capturePlanSchema,
+  Confirmation: confirmationSchema,
+  ConfirmationRule: confirmationRuleSchema,
+  Decision: decisionSchema,
   Host: hostSchema,
   Job: jobSchema,
+  MayDecide: mayDecideSchema,
   Plan: planSchema,
   Problem: problemSchema,
   Repository: repositorySchema,
   Request: requestSchema,
+  RuleContent: ruleContentSchema,
+  RuleScope: ruleScopeSchema,
   ServerEvent: serverEventSchema,
   Snapshot: snapshotSchema,
   Token: tokenSchema,

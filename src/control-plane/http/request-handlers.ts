@@ -1,12 +1,14 @@
 import { routes } from '../../contract/routes.ts';
 import { jobCancel, jobGet, jobList } from '../operations/jobs.ts';
+import { requestCancel } from '../operations/cancel-request.ts';
 import {
   requestApprove,
-  requestCancel,
-  requestGet,
-  requestList,
+  requestComment,
+  requestOverride,
   requestReject,
-} from '../operations/requests.ts';
+} from '../operations/decide-request.ts';
+import { requestRenew } from '../operations/renew-request.ts';
+import { requestGet, requestList } from '../operations/requests.ts';
 import type { Call, Handlers } from './call.ts';
 
 const decisionOf = (call: Call): { id: string; comment: string } => ({
@@ -29,6 +31,19 @@ export const requestHandlers = {
   requestCancel: async (call) => ({
     body: await requestCancel(call.environment, call.caller, decisionOf(call)),
   }),
+  requestComment: async (call) => {
+    const { id } = call.params(routes.requestComment.params);
+    const { comment } = call.body(routes.requestComment.body);
+    return { body: await requestComment(call.environment, call.caller, { id, comment }) };
+  },
+  requestRenew: async (call) => ({
+    body: await requestRenew(call.environment, call.caller, decisionOf(call)),
+  }),
+  requestOverride: async (call) => {
+    const { id } = call.params(routes.requestOverride.params);
+    const { reason } = call.body(routes.requestOverride.body);
+    return { body: await requestOverride(call.environment, call.caller, { id, comment: reason }) };
+  },
   jobList: async (call) => ({
     body: await jobList(call.environment, call.caller, call.query(routes.jobList.query)),
   }),

@@ -9,6 +9,7 @@ export const WHAT_TO_DO: Readonly<Record<ErrorCode, string>> = {
   name_taken: 'Choose another name.',
   wrong_state: 'Look at its state and wait, or do what that state allows.',
   in_use: 'Wait until the other operation is over, or cancel it.',
+  plan_changed: 'Have the plan renewed, look at it again, and decide.',
   confirmation_mismatch: 'Type the name of the VM exactly as it is.',
   precondition_failed: 'Read it again and repeat the change.',
   idempotency_conflict: 'Use a new Idempotency-Key.',

@@ -58,7 +58,8 @@ export async function enqueueTestJob(
       reason: null,
       reference: null,
       expiresAt: null,
-      approvalsNeeded: 0,
+      approvalExpiresAt: null,
+      confirmation: { approvalsNeeded: 0, rule: null, explanation: 'None.' },
       at,
     });
     await enqueueJob(tx, {

@@ -21,6 +21,7 @@ export function decodeCursor<Key extends z.ZodType>(
 }
 
 export const namedCursorSchema = z.object({ name: z.string(), id: z.string() });
+export const nameCursorSchema = z.object({ name: z.string() });
 export const idCursorSchema = z.object({ id: z.string() });
 
 /**

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Job, jobListQuerySchema, jobPageSchema } from '../../contract/jobs.ts';
-import { operationSchema } from '../../contract/scalars.ts';
+import { jobKindSchema } from '../../contract/scalars.ts';
 import { jobCan } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { authorize } from '../access/principal.ts';
@@ -14,7 +14,7 @@ import { decodeCursor, idCursorSchema, pageFrom, pageLimit } from './cursor.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
 import { auditEntry, recordedAct } from './recorded.ts';
 import { requireRequest } from './request-view.ts';
-import { cancelJobOf, requireOwnOrAdministrator } from './requests.ts';
+import { cancelJobOf, requireOwnOrAdministrator } from './cancel-request.ts';
 
 async function toJobViews(db: Reader, rows: readonly JobRow[]): Promise<Job[]> {
   const steps = Map.groupBy(
@@ -31,7 +31,7 @@ async function toJobViews(db: Reader, rows: readonly JobRow[]): Promise<Job[]> {
     views.push({
       id: row.id,
       requestId: row.requestId,
-      kind: operationSchema.parse(row.kind),
+      kind: jobKindSchema.parse(row.kind),
       hostId: row.hostId,
       vm: vm ? { id: vm.id, name: vm.name } : null,
       snapshot: snapshot ? { id: snapshot.id, name: snapshot.name } : null,

@@ -2,7 +2,7 @@ import { describeThrown } from '../../shared/errors.ts';
 import { deleteExpiredIdempotencyKeys } from '../database/idempotency-keys.ts';
 import { trimNotifications } from '../database/notifications.ts';
 import { timestamp, type Environment } from './environment.ts';
-import { expireRequests } from './requests.ts';
+import { expireRequests } from './expire-requests.ts';
 
 const INTERVAL_MS = 30_000;
 /** For clients that were away for a while; others read everything again. */

@@ -1,29 +1,41 @@
-import type { Plan, PlanProblem } from '../../contract/preflight.ts';
+import type { Plan } from '../../contract/preflight.ts';
 import type { Request, RequestParameters } from '../../contract/requests.ts';
-import { isErrorCode, OperationError } from '../../shared/errors.ts';
 import { newId } from '../../shared/ids.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Writer } from '../database/catalog.ts';
 import { insertRequest } from '../database/requests.ts';
 import type { StoredJsonObject } from '../database/stored-shapes.ts';
-import { approvalsNeeded } from '../policy/confirmation.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
-import { startRequest } from './start-request.ts';
+import { refuseImpossible } from './plan-request.ts';
 import { auditEntry } from './recorded.ts';
-import { requireRequest, toRequestView } from './request-view.ts';
+import { requireRequest, viewRequest } from './request-view.ts';
+import { startRequest } from './start-request.ts';
 
 /** How long somebody has to approve. */
-const APPROVAL_PERIOD_MS = 7 * 24 * 3600 * 1000;
+const REQUEST_PERIOD_MS = 7 * 24 * 3600 * 1000;
+/** How long what may be done can wait for its worker: after that it is not what was meant any more. */
+const APPROVAL_PERIOD_MS = 24 * 3600 * 1000;
+
+const timeAfter = (environment: Environment, durationMs: number): string =>
+  new Date(environment.clock.now().getTime() + durationMs).toISOString();
+
+export const requestDeadline = (environment: Environment): string =>
+  timeAfter(environment, REQUEST_PERIOD_MS);
+
+export const approvalDeadline = (environment: Environment): string =>
+  timeAfter(environment, APPROVAL_PERIOD_MS);
 
 export interface Wish {
   readonly parameters: RequestParameters;
   readonly plan: Plan;
-  readonly hostId: string;
+  /** Null: nothing of a host is concerned. */
+  readonly hostId: string | null;
   readonly vm: { readonly id: string; readonly name: string } | null;
   readonly snapshot: { readonly id: string; readonly name: string } | null;
   readonly audit: {
-    readonly resourceType: 'vm' | 'snapshot' | 'repository';
-    readonly resourceId: string;
+    readonly action: string;
+    readonly resourceType: string;
+    readonly resourceId: string | null;
     readonly resourceName: string;
     readonly details: StoredJsonObject;
   };
@@ -38,18 +50,15 @@ export async function placeRequest(
 ): Promise<Request> {
   refuseImpossible(wish.plan);
   const { parameters } = wish;
+  const { confirmation } = wish.plan;
   const id = newId(environment.clock.now().getTime());
   const at = timestamp(environment);
-  const needed = approvalsNeeded({
-    operation: parameters.operation,
-    byAdministrator: caller.principal.role === 'administrator',
-  });
-  const deadline = new Date(environment.clock.now().getTime() + APPROVAL_PERIOD_MS);
+  const waits = confirmation.approvalsNeeded > 0;
   const justification = 'reason' in parameters ? parameters : undefined;
   await insertRequest(tx, {
     id,
     operation: parameters.operation,
-    state: needed > 0 ? 'pending' : 'approved',
+    state: waits ? 'pending' : 'approved',
     vm: wish.vm,
     snapshot: wish.snapshot,
     hostId: wish.hostId,
@@ -59,49 +68,25 @@ export async function placeRequest(
     sourceAddress: caller.sourceAddress,
     reason: justification?.reason ?? null,
     reference: 'reference' in parameters ? (parameters.reference ?? null) : null,
-    expiresAt: needed > 0 ? deadline.toISOString() : null,
-    approvalsNeeded: needed,
+    expiresAt: waits ? requestDeadline(environment) : null,
+    approvalExpiresAt: waits ? null : approvalDeadline(environment),
+    confirmation,
     at,
   });
   await appendAuditEvent(
     tx,
     auditEntry(environment, caller, {
       ...wish.audit,
-      action: `${wish.audit.resourceType === 'repository' ? 'repository' : 'snapshot'}.${parameters.operation}`,
       requestId: id,
       outcome: 'intent',
       reason: justification?.reason ?? null,
+      details: {
+        ...wish.audit.details,
+        approvalsNeeded: confirmation.approvalsNeeded,
+        confirmationRule: confirmation.rule?.name ?? null,
+      },
     }),
   );
-  if (needed === 0) await startRequest(tx, await requireRequest(tx, id), at);
-  return toRequestView(await requireRequest(tx, id));
+  if (!waits) await startRequest(tx, await requireRequest(tx, id), at);
+  return await viewRequest(environment, caller, tx, await requireRequest(tx, id));
 }
-
-/** The first problem is the error; all of them are in its details. */
-function refuseImpossible(plan: Plan): void {
-  const [first] = plan.problems;
-  if (!first) return;
-  throw new OperationError(
-    isErrorCode(first.code) ? first.code : 'invalid_input',
-    plan.problems.map((problem) => problem.reason).join(' '),
-    {
-      details: {
-        whatToDo: first.whatToDo,
-        problems: plan.problems.map((problem) => `${problem.code}: ${problem.reason}`),
-      },
-    },
-  );
-}
-
-export const planOf = (
-  operation: 'delete' | 'export' | 'verify' | 'collect',
-  caller: Caller,
-  problems: PlanProblem[] = [],
-): Plan => ({
-  operation,
-  possible: problems.length === 0,
-  problems,
-  warnings: [],
-  confirmationNeeded:
-    approvalsNeeded({ operation, byAdministrator: caller.principal.role === 'administrator' }) > 0,
-});

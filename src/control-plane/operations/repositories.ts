@@ -11,7 +11,8 @@ import { findRepository, listRepositories, type RepositoryRow } from '../databas
 import { decodeCursor, idCursorSchema, pageFrom, pageLimit } from './cursor.ts';
 import type { Caller, Environment } from './environment.ts';
 import { answerOnce, type OnceOptions } from './idempotency.ts';
-import { placeRequest, planOf } from './place-request.ts';
+import { placeRequest } from './place-request.ts';
+import { planOther } from './plan-request.ts';
 
 const NOTHING_MEASURED = {
   formatVersion: 0,
@@ -54,11 +55,16 @@ export async function repositoryCollect(
     if (!repository) throw new OperationError('not_found', `There is no repository ${id}.`);
     return await placeRequest(environment, caller, tx, {
       parameters: { operation: 'collect', repositoryId: id },
-      plan: planOf('collect', caller),
+      plan: await planOther(tx, caller.principal, {
+        operation: 'collect',
+        snapshot: null,
+        vm: null,
+      }),
       hostId: repository.hostId,
       vm: null,
       snapshot: null,
       audit: {
+        action: act.action,
         resourceType: 'repository',
         resourceId: id,
         resourceName: repository.name,

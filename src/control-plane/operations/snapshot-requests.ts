@@ -8,18 +8,17 @@ import type {
 } from '../../contract/snapshot-inputs.ts';
 import { snapshotCan } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize, mayDo } from '../access/principal.ts';
+import { authorize } from '../access/principal.ts';
 import type { SnapshotRow } from '../database/snapshots.ts';
-import { findVm, findVmsByName, type VmRow } from '../database/vms.ts';
-import { approvalsNeeded } from '../policy/confirmation.ts';
-import { planRestore } from '../policy/plan-restore.ts';
+import { findVm, type VmRow } from '../database/vms.ts';
 import type { Caller, Environment } from './environment.ts';
 import { answerOnce, type OnceOptions } from './idempotency.ts';
-import { placeRequest, planOf } from './place-request.ts';
-import { requireSnapshot, requireState, toSnapshotView } from './snapshots.ts';
+import { placeRequest } from './place-request.ts';
+import { planOther, planRestoreOf } from './plan-request.ts';
+import { requireSnapshot, requireState } from './snapshots.ts';
 import { chooseSnapshotName } from './snapshot-names.ts';
 import { requireMatch } from './versioned.ts';
-import { planForVm, resolveVm, roomOf, toVmView } from './vms.ts';
+import { planForVm, resolveVm } from './vms.ts';
 
 export interface WishOptions extends OnceOptions {
   readonly ifMatch?: string | undefined;
@@ -39,7 +38,7 @@ export async function snapshotCreate(
       wished: input.name,
       now: environment.clock.now(),
     });
-    const plan = await planForVm(tx, caller, { vm, wish: input });
+    const plan = await planForVm(tx, caller.principal, { vm, wish: input });
     return await placeRequest(environment, caller, tx, {
       parameters: { ...input, operation: 'create', vm: vm.id, name },
       plan,
@@ -47,6 +46,7 @@ export async function snapshotCreate(
       vm: { id: vm.id, name: vm.name },
       snapshot: null,
       audit: {
+        action: act.action,
         resourceType: 'vm',
         resourceId: vm.id,
         resourceName: vm.name,
@@ -72,20 +72,9 @@ export async function snapshotRestore(
       requireConfirmation(snapshot, vm, input.confirmVmName);
       requireState(snapshot, snapshotCan.rollBack(snapshot, vm));
     } else requireState(snapshot, snapshotCan.restore(snapshot));
-    const byAdministrator = caller.principal.role === 'administrator';
-    const plan = planRestore({
-      snapshot: toSnapshotView(snapshot),
-      vm: vm && toVmView(vm),
-      wish: input,
-      nameTaken:
-        input.mode === 'new-vm' &&
-        (await findVmsByName(tx, input.name)).some((other) => other.present),
-      freeBytes: (await roomOf(tx, snapshot.hostId)).scratchFreeBytes,
-      mayPower: mayDo(caller.principal, 'power'),
-      confirmationNeeded: approvalsNeeded({ operation: 'restore', byAdministrator }) > 0,
-    });
+    const plan = await planRestoreOf(tx, caller.principal, { snapshot, vm, input });
     return await placeRequest(environment, caller, tx, {
-      ...aboutSnapshot(snapshot, { mode: input.mode, vmName: plan.vmName }),
+      ...aboutSnapshot(snapshot, act.action, { mode: input.mode, vmName: plan.vmName }),
       parameters: { ...input, operation: 'restore' },
       plan,
     });
@@ -109,9 +98,9 @@ export async function snapshotDelete(
     requireState(snapshot, snapshotCan.delete(snapshot));
     requireMatch(snapshot.version, options.ifMatch);
     return await placeRequest(environment, caller, tx, {
-      ...aboutSnapshot(snapshot, { state: snapshot.state }),
+      ...aboutSnapshot(snapshot, act.action, { state: snapshot.state }),
       parameters: { ...wish.input, operation: 'delete' },
-      plan: planOf('delete', caller),
+      plan: await planOther(tx, caller.principal, { operation: 'delete', snapshot, vm }),
     });
   });
 }
@@ -127,10 +116,11 @@ export async function snapshotVerify(
     authorize(caller.principal, 'view');
     const snapshot = await requireSnapshot(tx, wish.id);
     requireState(snapshot, snapshotCan.verify(snapshot));
+    const vm = (await findVm(tx, snapshot.vmId)) ?? null;
     return await placeRequest(environment, caller, tx, {
-      ...aboutSnapshot(snapshot, {}),
+      ...aboutSnapshot(snapshot, act.action, {}),
       parameters: { ...wish.input, operation: 'verify' },
-      plan: planOf('verify', caller),
+      plan: await planOther(tx, caller.principal, { operation: 'verify', snapshot, vm }),
     });
   });
 }
@@ -147,27 +137,33 @@ export async function snapshotExport(
     const { input } = wish;
     const snapshot = await requireSnapshot(tx, wish.id);
     requireState(snapshot, snapshotCan.export(snapshot));
+    const vm = (await findVm(tx, snapshot.vmId)) ?? null;
     if (input.includeMemory && snapshot.level !== 'memory')
       throw new OperationError(
         'invalid_input',
         `Snapshot ${snapshot.name} holds no memory. Ask without includeMemory.`,
       );
     return await placeRequest(environment, caller, tx, {
-      ...aboutSnapshot(snapshot, { folder: input.folder, includeMemory: input.includeMemory }),
+      ...aboutSnapshot(snapshot, act.action, {
+        folder: input.folder,
+        includeMemory: input.includeMemory,
+      }),
       parameters: { ...input, operation: 'export' },
-      plan: planOf('export', caller),
+      plan: await planOther(tx, caller.principal, { operation: 'export', snapshot, vm }),
     });
   });
 }
 
 const aboutSnapshot = (
   snapshot: SnapshotRow,
+  action: string,
   details: Record<string, string | boolean>,
 ): Pick<Parameters<typeof placeRequest>[3], 'hostId' | 'vm' | 'snapshot' | 'audit'> => ({
   hostId: snapshot.hostId,
   vm: { id: snapshot.vmId, name: snapshot.vmName },
   snapshot: { id: snapshot.id, name: snapshot.name },
   audit: {
+    action,
     resourceType: 'snapshot',
     resourceId: snapshot.id,
     resourceName: snapshot.name,

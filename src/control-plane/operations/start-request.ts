@@ -7,6 +7,7 @@ import { insertSnapshot } from '../database/snapshots.ts';
 import { findVm } from '../database/vms.ts';
 import { enqueueJob } from '../jobs/queue.ts';
 import { requireFreeName } from './snapshot-names.ts';
+import { applyRuleChange } from './rule-changes.ts';
 import { requireSnapshot, requireState } from './snapshots.ts';
 
 /**
@@ -15,18 +16,21 @@ import { requireSnapshot, requireState } from './snapshots.ts';
  */
 export async function startRequest(tx: Writer, request: RequestRow, at: string): Promise<void> {
   const parameters = requestParametersSchema.parse(request.parameters);
+  if (parameters.operation === 'change-rules')
+    return await applyRuleChange(tx, request, { change: parameters.change, at });
+  await requireStates(tx, request, parameters);
   const jobId = newId(Date.parse(at));
+  const { hostId } = request;
+  if (hostId === null) throw new Error(`request ${request.id} names no host`);
   const snapshot =
     parameters.operation === 'create'
-      ? await makeSnapshotRow(tx, request, { parameters, at })
+      ? await makeSnapshotRow(tx, request, { parameters, hostId, at })
       : request.snapshot;
-  if (parameters.operation !== 'create' && request.snapshot)
-    await checkSnapshot(tx, request, parameters);
   await enqueueJob(tx, {
     id: jobId,
     requestId: request.id,
     kind: parameters.operation,
-    hostId: request.hostId,
+    hostId,
     vmId: request.vm?.id ?? null,
     snapshotId: snapshot?.id ?? null,
     lockKey: lockKeyOf(request, parameters),
@@ -49,19 +53,18 @@ function lockKeyOf(request: RequestRow, parameters: RequestParameters): string |
 async function makeSnapshotRow(
   tx: Writer,
   request: RequestRow,
-  wish: { parameters: RequestParameters & { operation: 'create' }; at: string },
+  wish: { parameters: RequestParameters & { operation: 'create' }; hostId: string; at: string },
 ): Promise<{ id: string; name: string }> {
   const { parameters, at } = wish;
   const { vm } = request;
   const name = parameters.name;
   if (!vm || name === undefined) throw new Error(`request ${request.id} has no VM or no name`);
-  await requireFreeName(tx, vm, name);
   const id = newId(Date.parse(at));
   await insertSnapshot(tx, {
     id,
     vmId: vm.id,
     vmName: vm.name,
-    hostId: request.hostId,
+    hostId: wish.hostId,
     name,
     description: parameters.description,
     kind: parameters.kind,
@@ -74,11 +77,14 @@ async function makeSnapshotRow(
   return { id, name };
 }
 
-async function checkSnapshot(
+/** What was possible when it was asked may not be any more: the name taken, the snapshot deleted. */
+export async function requireStates(
   tx: Writer,
   request: RequestRow,
   parameters: RequestParameters,
 ): Promise<void> {
+  if (parameters.operation === 'create' && request.vm && parameters.name !== undefined)
+    return await requireFreeName(tx, request.vm, parameters.name);
   if (!request.snapshot) return;
   const snapshot = await requireSnapshot(tx, request.snapshot.id);
   switch (parameters.operation) {
@@ -97,6 +103,7 @@ async function checkSnapshot(
       return requireState(snapshot, snapshotCan.verify(snapshot));
     case 'create':
     case 'collect':
+    case 'change-rules':
       return undefined;
   }
 }

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import type { CapturePlan, PreflightInput } from '../../contract/preflight.ts';
 import type { Vm, vmListQuerySchema, vmPageSchema, VmUpdateInput } from '../../contract/vms.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize } from '../access/principal.ts';
+import { authorize, type Principal } from '../access/principal.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Reader } from '../database/catalog.ts';
 import { findHost } from '../database/hosts.ts';
@@ -17,11 +17,11 @@ import {
   pageLimit,
   parseLabelFilter,
 } from './cursor.ts';
+import { confirmationFor } from './confirmation.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
 import { auditEntry, recordedAct } from './recorded.ts';
 import { etagOf, requireMatch, type Versioned } from './versioned.ts';
 import { isUuid } from '../../shared/ids.ts';
-import { approvalsNeeded } from '../policy/confirmation.ts';
 
 export function toVmView(row: VmRow): Vm {
   const { seenAt: _seenAt, version: _version, ...view } = row;
@@ -123,7 +123,7 @@ export async function vmPreflight(
 ): Promise<CapturePlan> {
   authorize(caller.principal, 'create');
   const db = environment.catalog.read;
-  return await planForVm(db, caller, {
+  return await planForVm(db, caller.principal, {
     vm: await requireVm(db, question.id),
     wish: question.input,
   });
@@ -132,12 +132,11 @@ export async function vmPreflight(
 /** The plan from what the worker reported last. */
 export async function planForVm(
   db: Reader,
-  caller: Caller,
+  requester: Principal,
   question: { vm: VmRow; wish: CaptureWish },
 ): Promise<CapturePlan> {
   const { vm, wish } = question;
   const host = await findHost(db, vm.host.id);
-  const byAdministrator = caller.principal.role === 'administrator';
   return planCapture({
     vm: vm.description,
     present: vm.present,
@@ -145,7 +144,7 @@ export async function planForVm(
     wish,
     room: await roomOf(db, vm.host.id),
     inventoryAt: vm.seenAt,
-    confirmationNeeded: approvalsNeeded({ operation: 'create', byAdministrator }) > 0,
+    confirmation: await confirmationFor(db, requester, { operation: 'create', vm }),
   });
 }
 

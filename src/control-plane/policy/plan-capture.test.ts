@@ -4,6 +4,7 @@ import { capturePlanSchema } from '../../contract/preflight.ts';
 import { GIB, MIB } from '../../shared/byte-size.ts';
 import type { DiskDescription, HostDescription, VmDescription } from '../../shared/inventory.ts';
 import type { CaptureWish } from './capture-wish.ts';
+import { NO_CONFIRMATION } from './confirmation.ts';
 import { planCapture, type CaptureRoom } from './plan-capture.ts';
 
 const disk = (target: string, more: Partial<DiskDescription> = {}): DiskDescription => ({
@@ -72,7 +73,7 @@ const plan = (change: Change = {}) =>
       ...change.room,
     },
     inventoryAt: '2026-01-02T03:04:05.678Z',
-    confirmationNeeded: false,
+    confirmation: NO_CONFIRMATION,
   });
 
 const LEVELS: readonly [string, Change, string, string | null, number][] = [

@@ -1,3 +1,4 @@
+import type { Confirmation } from '../../contract/confirmation.ts';
 import type { CapturePlan, PlanProblem, PlanWarning } from '../../contract/preflight.ts';
 import { formatBytes, GIB, MIB } from '../../shared/byte-size.ts';
 import type { HostDescription, MemoryMode, VmDescription } from '../../shared/inventory.ts';
@@ -20,7 +21,7 @@ export interface CaptureSituation {
   readonly wish: CaptureWish;
   readonly room: CaptureRoom;
   readonly inventoryAt: string;
-  readonly confirmationNeeded: boolean;
+  readonly confirmation: Confirmation;
 }
 
 const SCRATCH_SHARE = 0.1;
@@ -66,7 +67,8 @@ export function planCapture(situation: CaptureSituation): CapturePlan {
     scratchFreeBytes: situation.room.scratchFreeBytes,
     repositoryBytesEstimated: room.repositoryBytes,
     freeBytes: situation.room.repositoryFreeBytes,
-    confirmationNeeded: situation.confirmationNeeded,
+    confirmationNeeded: situation.confirmation.approvalsNeeded > 0,
+    confirmation: situation.confirmation,
     problems,
     warnings: [...disks.warnings, ...level.warnings, ...memory.warnings, ...room.warnings],
     inventoryAt: situation.inventoryAt,

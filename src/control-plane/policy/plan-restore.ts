@@ -1,3 +1,4 @@
+import type { Confirmation } from '../../contract/confirmation.ts';
 import type { PlanProblem, PlanWarning, RestorePlan } from '../../contract/preflight.ts';
 import type { SnapshotRestoreInput } from '../../contract/snapshot-inputs.ts';
 import type { Snapshot } from '../../contract/snapshots.ts';
@@ -13,7 +14,7 @@ export interface RestoreSituation {
   readonly nameTaken: boolean;
   readonly freeBytes: number | null;
   readonly mayPower: boolean;
-  readonly confirmationNeeded: boolean;
+  readonly confirmation: Confirmation;
 }
 
 /** What a restore would do and why not; the states of snapshot and VM are checked apart. */
@@ -58,7 +59,9 @@ export function planRestore(situation: RestoreSituation): RestorePlan {
   return {
     operation: 'restore',
     possible: problems.length === 0,
-    confirmationNeeded: situation.confirmationNeeded,
+    confirmationNeeded: situation.confirmation.approvalsNeeded > 0,
+    confirmation: situation.confirmation,
+    snapshotState: snapshot.state,
     problems,
     warnings,
     mode: wish.mode,

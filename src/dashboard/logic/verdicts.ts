@@ -1,3 +1,4 @@
+import type { MayDecide } from '../../contract/confirmation.ts';
 import type { Right } from '../../contract/rights.ts';
 import type { Verdict } from '../../contract/state-predicates.ts';
 
@@ -15,4 +16,10 @@ export function permit(
   if (right !== null && rights !== undefined && !rights.includes(right))
     return { allowed: false, missingRight: right };
   return verdict;
+}
+
+/** What the server says of this very thing: rights can differ from VM to VM. */
+export function permissionOf({ allowed, missingRight, reason }: MayDecide['approve']): Permission {
+  if (allowed) return { allowed };
+  return missingRight === null ? { allowed, reason: reason ?? '' } : { allowed, missingRight };
 }

@@ -1,6 +1,8 @@
+import { Label } from '@patternfly/react-core';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import type { Request } from '../../contract/requests.ts';
 import { useCall } from '../api.ts';
+import { DecisionList } from '../parts/decision-list.tsx';
 import { Facts } from '../parts/facts.tsx';
 import type { Fact } from '../parts/facts.tsx';
 import { JobProgress } from '../parts/job-progress.tsx';
@@ -28,7 +30,18 @@ export function RequestPage(): React.ReactElement {
     <PageFrame
       title={data ? titleOf(data) : t('field.request')}
       above={<Link to="/requests">{t('requests.title')}</Link>}
-      badges={data ? <StateLabel group="request-state" state={data.state} /> : null}
+      badges={
+        data ? (
+          <>
+            <StateLabel group="request-state" state={data.state} />
+            {data.emergency ? (
+              <Label isCompact color="red">
+                {t('request.emergency')}
+              </Label>
+            ) : null}
+          </>
+        ) : null
+      }
       actions={data ? <RequestDecisions request={data} /> : null}
     >
       <Loaded query={request}>{(loaded) => <RequestContent request={loaded} />}</Loaded>
@@ -55,6 +68,9 @@ function RequestContent({ request }: { readonly request: Request }): React.React
         <div className="kd-stack">
           <Panel title={t('field.request')}>
             <RequestFacts request={request} />
+          </Panel>
+          <Panel title={t('request.decisions')}>
+            <DecisionList decisions={request.decisions} />
           </Panel>
           <Panel title={t('request.asked')}>
             <RequestParameters parameters={request.parameters} />
@@ -120,7 +136,25 @@ function RequestFacts({ request }: { readonly request: Request }): React.ReactEl
     [t('field.requested'), <TimeText at={request.createdAt} />],
     [t('field.reason'), request.reason ?? t('common.none')],
     request.reference === null ? null : [t('field.reference'), request.reference],
-    [t('field.approvals'), String(request.approvalsNeeded)],
+    [
+      t('field.approvals'),
+      t('request.approvalsOf', {
+        given: request.approvalsGiven,
+        needed: request.approvalsNeeded,
+      }),
+    ],
+    [
+      t('request.rule'),
+      <>
+        {request.confirmation.rule?.name ?? t('request.noRule')}{' '}
+        <span className="kd-quiet" lang="en">
+          {request.confirmation.explanation}
+        </span>
+      </>,
+    ],
+    request.approvalExpiresAt === null
+      ? null
+      : [t('request.beginsBy'), <TimeText at={request.approvalExpiresAt} relative />],
     request.expiresAt === null
       ? null
       : [t('field.expires'), <TimeText at={request.expiresAt} relative />],

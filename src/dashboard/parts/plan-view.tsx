@@ -7,6 +7,7 @@ import { LevelLabel } from './labels.tsx';
 import { useFormat } from './use-format.ts';
 import type { Format } from '../logic/format.ts';
 import { Note } from './note.tsx';
+import { ruleFacts } from './rule-facts.tsx';
 
 /** What an operation would do, in plain words. */
 export function PlanView({ plan }: { readonly plan: Plan }): React.ReactElement {
@@ -23,13 +24,20 @@ export function PlanView({ plan }: { readonly plan: Plan }): React.ReactElement 
 function factsOf(plan: Plan, texts: Texts, format: Format): (Fact | null)[] {
   const confirmation: Fact = [
     texts.t('plan.confirmation'),
-    texts.t(plan.confirmationNeeded ? 'plan.confirmationNeeded' : 'plan.noConfirmation'),
+    <>
+      {texts.t(plan.confirmationNeeded ? 'plan.confirmationNeeded' : 'plan.noConfirmation')}{' '}
+      <span className="kd-quiet" lang="en">
+        {plan.confirmation.explanation}
+      </span>
+    </>,
   ];
   switch (plan.operation) {
     case 'create':
       return [...captureFacts(plan, texts, format), confirmation];
     case 'restore':
       return [...restoreFacts(plan, texts, format), confirmation];
+    case 'change-rules':
+      return [...ruleFacts(plan, texts), confirmation];
     case 'delete':
     case 'export':
     case 'verify':

@@ -55,6 +55,8 @@ function factsOf(parameters: Parameters, { t, word }: Texts): (Fact | null)[] {
         [t('field.format'), parameters.format],
         [t('field.memory'), yesNo(parameters.includeMemory)],
       ];
+    case 'change-rules':
+      return [operation, [t('rule.change'), t(`rule.change.${parameters.change.kind}`)]];
     case 'delete':
     case 'verify':
     case 'collect':

@@ -4,10 +4,11 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { parseSync } from 'vite';
 import { auditOutcomeSchema } from '../../contract/audit-events.ts';
+import { decisionKindSchema } from '../../contract/confirmation.ts';
 import { jobStateSchema, stepStateSchema } from '../../contract/jobs.ts';
 import { requestStateSchema } from '../../contract/requests.ts';
 import { RIGHTS } from '../../contract/rights.ts';
-import { operationSchema } from '../../contract/scalars.ts';
+import { jobKindSchema, operationSchema } from '../../contract/scalars.ts';
 import { snapshotStateSchema } from '../../contract/snapshots.ts';
 import { jobCan, requestCan, snapshotCan, vmCan } from '../../contract/state-predicates.ts';
 import type { Verdict } from '../../contract/state-predicates.ts';
@@ -60,6 +61,7 @@ test('no words of the contract are missing', () => {
     operation: operationSchema.options,
     level: consistencyLevelSchema.options,
     'level-meaning': consistencyLevelSchema.options,
+    decision: decisionKindSchema.options,
     kind: snapshotKindSchema.options,
     'memory-mode': memoryModeSchema.options,
     quiesce: quiescePolicySchema.options,
@@ -82,7 +84,7 @@ test('every reason of the state predicates is there in Japanese', () => {
       }
   for (const state of snapshotStateSchema.options)
     for (const pinned of [true, false])
-      for (const operation of [null, ...operationSchema.options]) {
+      for (const operation of [null, ...jobKindSchema.options]) {
         const busyWith = operation && { operation, requestId: vm.id };
         const snapshot = sampleSnapshot({ state, pinned, busyWith });
         verdicts.push(
@@ -96,12 +98,15 @@ test('every reason of the state predicates is there in Japanese', () => {
       }
   const requestedBy = { id: 'u1', name: 'aya', kind: 'user' } as const;
   for (const state of requestStateSchema.options) {
-    const request = { state, requestedBy, operation: 'create' } as const;
-    verdicts.push(
-      requestCan.approve(request, 'u1'),
-      requestCan.reject(request),
-      requestCan.cancel(request),
-    );
+    const mine = { kind: 'approve', by: { ...requestedBy, id: 'u2' }, counts: true } as const;
+    const request = { state, requestedBy, expiresAt: null, decisions: [mine] };
+    const now = '2026-03-01T00:00:00.000Z';
+    for (const id of ['u1', 'u2'])
+      verdicts.push(
+        requestCan.approve(request, { id, now }),
+        requestCan.cancel(request, { id, now, isAdministrator: false }),
+      );
+    verdicts.push(requestCan.reject(request, now));
   }
   for (const state of jobStateSchema.options)
     for (const cancelRequested of [true, false])

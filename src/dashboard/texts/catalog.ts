@@ -1,6 +1,7 @@
 import { ADMINISTRATION_TEXTS } from './administration-texts.ts';
 import { DIALOG_TEXTS } from './dialog-texts.ts';
 import { PAGE_TEXTS } from './page-texts.ts';
+import { RULE_TEXTS } from './rule-texts.ts';
 import { SHELL_TEXTS } from './shell-texts.ts';
 import { WORD_TEXTS } from './word-texts.ts';
 
@@ -13,6 +14,7 @@ export const CATALOG = {
   ...PAGE_TEXTS,
   ...DIALOG_TEXTS,
   ...ADMINISTRATION_TEXTS,
+  ...RULE_TEXTS,
 } as const satisfies Readonly<Record<string, readonly [string, string]>>;
 
 type StoredKey = keyof typeof CATALOG;

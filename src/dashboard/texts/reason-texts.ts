@@ -26,9 +26,13 @@ export const REASON_TEXTS: Readonly<Record<string, string>> = {
   'The request was executed already.': '依頼はすでに実行されました。',
   'The request was executed and failed.': '依頼は実行され、失敗しました。',
   'The request was rejected.': '依頼は却下されました。',
-  'The request expired before anybody decided.': '依頼は判断される前に期限が切れました。',
+  'The request expired.': '依頼は期限が切れました。',
   'The request was cancelled.': '依頼は取り消されました。',
   'Somebody else than the requester has to approve.': '依頼者以外の人の承認が必要です。',
+  'You approved already; somebody else has to approve as well.':
+    'すでに承認しています。ほかの人の承認も必要です。',
+  'Only who asked for something, or an administrator, can cancel it.':
+    '取り消せるのは依頼者または管理者だけです。',
   'The job is being undone already.': 'ジョブはすでに元に戻されています。',
   'The job is over.': 'ジョブは終了しています。',
   'The job was told to stop already.': 'ジョブにはすでに停止が指示されています。',

@@ -101,6 +101,9 @@ export const SHELL_TEXTS = {
   'notice.saved': ['Saved.', '保存しました。'],
   'notice.approved': ['Approved.', '承認しました。'],
   'notice.rejected': ['Rejected.', '却下しました。'],
+  'notice.commented': ['Sent.', '送信しました。'],
+  'notice.renewed': ['Planned again.', '計画を作り直しました。'],
+  'notice.overridden': ['Begun as an emergency.', '緊急として実行を開始しました。'],
   'notice.cancelled': ['Cancelled.', '取り消しました。'],
   'notice.jobCancelled': [
     'The job was told to stop; what it did is being undone.',

@@ -70,6 +70,14 @@ export const WORD_TEXTS = {
   'operation.export': ['Export', '書き出し'],
   'operation.verify': ['Verify', '検証'],
   'operation.collect': ['Collect', '不要データの回収'],
+  'operation.change-rules': ['Change of confirmation rules', '承認ルールの変更'],
+
+  'decision.approve': ['approved', '承認'],
+  'decision.reject': ['rejected', '却下'],
+  'decision.comment': ['said', 'コメント'],
+  'decision.renew': ['had the plan renewed', '計画の作り直し'],
+  'decision.override': ['began it in an emergency', '緊急実行'],
+  'decision.cancel': ['cancelled', '取り消し'],
 
   'level.memory': ['Memory', 'メモリー'],
   'level.application': ['Application-consistent', 'アプリケーション整合'],
@@ -142,6 +150,7 @@ export const WORD_TEXTS = {
   'error.name_taken': ['The name is taken', '名前はすでに使われています'],
   'error.wrong_state': ['Not possible in this state', '現在の状態では実行できません'],
   'error.in_use': ['In use by something else', '使用中です'],
+  'error.plan_changed': ['Something else would be done now', '依頼の内容が変わりました'],
   'error.confirmation_mismatch': ['The typed name is not right', '入力した名前が一致しません'],
   'error.precondition_failed': ['Changed by somebody meanwhile', 'その間に変更されました'],
   'error.idempotency_conflict': ['Sent twice with different content', '異なる内容で再送されました'],

@@ -1,4 +1,5 @@
 import type { Migration } from '../migrate.ts';
+import { confirmationStatements } from './0001-confirmation.ts';
 
 /** Columns that say what a snapshot is: fixed once it is active (design: states). */
 const SNAPSHOT_FIXED = [
@@ -101,14 +102,15 @@ const tables = [
   `create table requests (
     id text primary key,
     operation text not null
-      check (operation in ('create', 'restore', 'delete', 'export', 'verify', 'collect')),
+      check (operation in ('create', 'restore', 'delete', 'export', 'verify', 'collect',
+        'change-rules')),
     state text not null check (state in ('pending', 'approved', 'executing', 'succeeded', 'failed',
       'rejected', 'expired', 'cancelled')),
     vm_id text references vms (id),
     vm_name text,
     snapshot_id text references snapshots (id),
     snapshot_name text,
-    host_id text not null references hosts (id),
+    host_id text references hosts (id),
     parameters text not null check (json_valid(parameters)),
     plan text check (json_valid(plan)),
     requested_by text not null check (json_valid(requested_by)),
@@ -118,7 +120,11 @@ const tables = [
     reference text,
     created_at text not null,
     expires_at text,
+    approval_expires_at text,
+    confirmation text not null check (json_valid(confirmation)),
     approvals_needed integer not null default 0,
+    round integer not null default 1,
+    emergency integer not null default 0 check (emergency in (0, 1)),
     decided_by text check (json_valid(decided_by)),
     decided_at text,
     decision_comment text,
@@ -250,6 +256,7 @@ const indexes = [
   `create index snapshots_by_vm on snapshots (vm_id, state, captured_at)`,
   `create index snapshots_by_state on snapshots (state)`,
   `create index requests_by_state on requests (state, expires_at)`,
+  `create index requests_approved on requests (approval_expires_at) where state = 'approved'`,
   `create index requests_by_snapshot on requests (snapshot_id)`,
   `create index jobs_to_claim on jobs (host_id, state, created_at)
     where state in ('queued', 'running', 'undoing')`,
@@ -297,5 +304,5 @@ const triggers = [
 
 export const initialSchema: Migration = {
   name: '0001-initial',
-  statements: [...tables, ...indexes, ...triggers],
+  statements: [...tables, ...confirmationStatements, ...indexes, ...triggers],
 };

@@ -27,7 +27,15 @@ export function PendingPanel(): React.ReactElement {
                   <Link to="/requests/$requestId" params={{ requestId: request.id }}>
                     <RequestTitle request={request} />
                   </Link>
-                  <span className="kd-quiet">{request.requestedBy.name}</span>
+                  <span className="kd-quiet">
+                    {request.requestedBy.name}
+                    {request.approvalsNeeded > 1
+                      ? ` · ${t('request.approvalsOf', {
+                          given: request.approvalsGiven,
+                          needed: request.approvalsNeeded,
+                        })}`
+                      : null}
+                  </span>
                   <TimeText at={request.createdAt} relative />
                 </li>
               ))}
