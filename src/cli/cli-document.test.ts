@@ -9,14 +9,14 @@ const document = readFileSync(path.resolve(import.meta.dirname, '../../docs/cli.
 
 test('docs/cli.md lists every command, and none that does not exist', async () => {
   const completion = await runInProcess(['completion']);
-  const trails = [...completion.output.matchAll(/'([a-z ]+)'\)/g)].map((match) => match[1] ?? '');
+  const trails = [...completion.output.matchAll(/'([a-z -]+)'\)/g)].map((match) => match[1] ?? '');
   const groups = new Set(
     trails.filter((trail) => trail.includes(' ')).map((trail) => trail.split(' ')[0]),
   );
   const commands = trails.filter((trail) => !groups.has(trail));
   const table = document.slice(document.indexOf('## Commands'), document.indexOf('## Waiting'));
   const listed = [...table.matchAll(/^\| (`.+?) \|/gm)].flatMap((row) =>
-    [...(row[1] ?? '').matchAll(/`([a-z ]+?)(?: \[?[A-Z]+\]?)?`/g)].map((match) => match[1] ?? ''),
+    [...(row[1] ?? '').matchAll(/`([a-z -]+?)(?: \[?[A-Z]+\]?)?`/g)].map((match) => match[1] ?? ''),
   );
   assert.deepEqual([...listed].toSorted(), [...commands].toSorted());
 });

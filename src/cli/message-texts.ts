@@ -106,7 +106,6 @@ export const MESSAGE_TEXTS = {
     'Snapshot {snapshot} is intact: {size} checked.',
     'スナップショット {snapshot} に問題はありません ({size} を検証)。',
   ],
-  'done.rules': ['Confirmation rule {id}: done.', '承認ルール {id} を処理しました。'],
   'done.collect': ['{size} freed.', '{size} を解放しました。'],
   'done.approve': ['Request {id} is approved.', '依頼 {id} を承認しました。'],
   'done.reject': ['Request {id} is rejected.', '依頼 {id} を却下しました。'],

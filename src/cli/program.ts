@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { addAccessCommands } from './access-commands.ts';
 import { addAuditCommands } from './audit-commands.ts';
 import { renderBashCompletion } from './completion.ts';
+import { addConfirmationRuleCommands } from './confirmation-rule-commands.ts';
 import { addJobCommands } from './job-commands.ts';
 import { addHostCommands, addRepositoryCommands } from './repository-commands.ts';
 import { addRequestCommands } from './request-commands.ts';
@@ -34,6 +35,7 @@ const GROUPS: readonly CommandGroup[] = [
   addVmCommands,
   addSnapshotCommands,
   addRequestCommands,
+  addConfirmationRuleCommands,
   addJobCommands,
   addRepositoryCommands,
   addHostCommands,

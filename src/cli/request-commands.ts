@@ -1,14 +1,18 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { decisionKindSchema } from '../contract/confirmation.ts';
+import type { Decision } from '../contract/confirmation.ts';
 import { requestStateSchema } from '../contract/requests.ts';
 import type { Request } from '../contract/requests.ts';
 import { operationSchema } from '../contract/scalars.ts';
+import { requestIsOver } from '../contract/state-predicates.ts';
 import { addCommand, noOptions } from './command.ts';
 import type { CommandContext } from './command.ts';
+import { followRequest } from './follow-request.ts';
 import { formatExactTime, formatTime, orNone } from './formatting.ts';
 import { printList } from './list-output.ts';
 import type { CommandGroup, ProgramBase } from './program.ts';
-import { limitOption, limitSchema } from './shared-options.ts';
+import { limitOption, limitSchema, waitOptions, waitShape } from './shared-options.ts';
 import { renderDetails } from './table.ts';
 import { renderPlan } from './vm-commands.ts';
 
@@ -42,6 +46,7 @@ export const addRequestCommands: CommandGroup = (program, base) => {
           { title: text('column.vm'), shrinks: true },
           { title: text('column.snapshot'), shrinks: true },
           { title: text('column.by'), shrinks: true },
+          { title: text('column.approvals') },
           { title: text('column.created') },
           { title: text('column.id') },
         ],
@@ -51,6 +56,7 @@ export const addRequestCommands: CommandGroup = (program, base) => {
           orNone(request.vm?.name),
           orNone(request.snapshot?.name),
           request.requestedBy.name,
+          formatApprovals(request),
           formatTime(request.createdAt),
           request.id,
         ],
@@ -72,12 +78,57 @@ export const addRequestCommands: CommandGroup = (program, base) => {
   });
   addDecision(parent, base, 'approve');
   addDecision(parent, base, 'reject');
+  addDecision(parent, base, 'renew');
   addDecision(parent, base, 'cancel');
+  addComment(parent, base);
+  addOverride(parent, base);
 };
+
+const formatApprovals = ({ approvalsGiven, approvalsNeeded }: Request): string =>
+  approvalsNeeded === 0 ? '-' : `${approvalsGiven}/${approvalsNeeded}`;
+
+function addComment(parent: Command, base: ProgramBase): void {
+  addCommand(parent, base, {
+    name: 'comment',
+    summary: 'request.comment',
+    args: [...requestArg, { name: 'comment', meaning: 'arg.comment' }],
+    schema: noOptions,
+    run: async (context, [id = '', comment = '']) => {
+      const client = await context.connect();
+      const { signal } = context.terminal;
+      const args = { params: { id }, body: { comment } };
+      const request = await client.call('requestComment', args, { signal });
+      if (context.json) context.printJson(request);
+      else context.print(context.text('done.comment', { id: request.id }));
+    },
+  });
+}
+
+function addOverride(parent: Command, base: ProgramBase): void {
+  addCommand(parent, base, {
+    name: 'override',
+    summary: 'request.override',
+    args: requestArg,
+    options: [
+      { flags: '--reason <text>', meaning: 'option.emergencyReason', required: true },
+      ...waitOptions,
+    ],
+    schema: z.object({ reason: z.string(), ...waitShape }),
+    run: async (context, [id = ''], { reason, wait }) => {
+      const client = await context.connect();
+      const { signal } = context.terminal;
+      const args = { params: { id }, body: { reason } };
+      const request = await client.call('requestOverride', args, { signal });
+      if (!context.json) context.remark(context.text('done.override', { id: request.id }));
+      await followRequest(context, client, request, { wait });
+    },
+  });
+}
 
 const DECISIONS = {
   approve: { operationId: 'requestApprove', summary: 'request.approve', done: 'done.approve' },
   reject: { operationId: 'requestReject', summary: 'request.reject', done: 'done.reject' },
+  renew: { operationId: 'requestRenew', summary: 'request.renew', done: 'done.renew' },
   cancel: { operationId: 'requestCancel', summary: 'request.cancel', done: 'done.cancel' },
 } as const;
 
@@ -95,10 +146,39 @@ function addDecision(parent: Command, base: ProgramBase, name: keyof typeof DECI
       const args = { params: { id }, body: { comment } };
       const request = await client.call(operationId, args, { signal });
       if (context.json) context.printJson(request);
+      else if (name === 'approve' && request.state === 'pending')
+        context.print(
+          context.text('done.approvePart', {
+            id: request.id,
+            given: request.approvalsGiven,
+            needed: request.approvalsNeeded,
+          }),
+        );
       else context.print(context.text(done, { id: request.id }));
     },
   });
 }
+
+function describe(context: CommandContext, decision: Decision): string {
+  const { kind, by, at, comment, counts } = decision;
+  const isVoid = kind === 'approve' && !counts;
+  return [
+    `${kind}: ${by.name}`,
+    formatExactTime(at),
+    isVoid ? context.text('decision.notCounted') : '',
+    comment,
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
+const describeMay = ({ text }: CommandContext, { mayDecide }: Request): string =>
+  decisionKindSchema.options
+    .map((act) => {
+      const { allowed, reason } = mayDecide[act];
+      return allowed ? act : text('decision.cannot', { act, reason: reason ?? '' });
+    })
+    .join('\n');
 
 function printRequest(context: CommandContext, request: Request): void {
   const { text } = context;
@@ -121,6 +201,15 @@ function printRequest(context: CommandContext, request: Request): void {
       [text('field.reason'), [request.reference, request.reason].filter(Boolean).join(': ')],
       [text('column.created'), formatExactTime(request.createdAt)],
       [text('column.expires'), request.expiresAt && formatExactTime(request.expiresAt)],
+      [text('column.approvals'), formatApprovals(request)],
+      [text('field.confirmation'), request.confirmation.explanation],
+      [text('field.emergency'), request.emergency ? text('word.yes') : null],
+      [
+        text('field.begins'),
+        request.approvalExpiresAt && formatExactTime(request.approvalExpiresAt),
+      ],
+      [text('field.decisions'), request.decisions.map((one) => describe(context, one)).join('\n')],
+      [text('field.youMay'), requestIsOver(request.state) ? null : describeMay(context, request)],
       [
         text('field.decided'),
         decidedBy &&

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { CONFIRMATION_TEXTS } from './confirmation-texts.ts';
 import { MESSAGE_TEXTS } from './message-texts.ts';
 import { runInProcess } from './run-in-process.test-suite.ts';
 import { TEXTS } from './texts.ts';
@@ -11,7 +12,9 @@ const marks = (text: string) =>
   [...text.matchAll(/\{(\w+)\}/g)]
     .map((match) => match[1] ?? '')
     .sort((one, other) => one.localeCompare(other));
-const entries = [...Object.entries(TEXTS), ...Object.entries(MESSAGE_TEXTS)];
+const entries = [TEXTS, MESSAGE_TEXTS, CONFIRMATION_TEXTS].flatMap((texts) =>
+  Object.entries(texts),
+);
 
 test('both languages say everything, with the same values', () => {
   assert.equal(new Set(entries.map(([key]) => key)).size, entries.length, 'no key stands twice');
@@ -61,7 +64,7 @@ for (const lang of ['en', 'ja'])
 
 test('every command explains itself in both languages without a missing text', async () => {
   const completion = await runInProcess(['completion']);
-  const trails = [...completion.output.matchAll(/'([a-z ]+)'\)/g)].map((match) => match[1] ?? '');
+  const trails = [...completion.output.matchAll(/'([a-z -]+)'\)/g)].map((match) => match[1] ?? '');
   assert.ok(trails.length > 30);
   for (const trail of trails) {
     const help = await runInProcess([...trail.split(' '), '--help', '--lang', 'ja']);
