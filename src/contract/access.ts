@@ -2,9 +2,11 @@ import { z } from 'zod';
 import { pageOf, pageQueryShape } from './page.ts';
 import { rightSchema } from './rights.ts';
 import { idSchema, principalRefSchema, singleLineSchema, timeSchema } from './scalars.ts';
+import { scopeSchema } from './scope.ts';
 
 export const whoamiSchema = z.object({
   principal: principalRefSchema,
+  /** Ids of the roles held over something. */
   roles: z.array(z.string()),
   /** Rights held over at least one VM. */
   rights: z.array(rightSchema),
@@ -18,6 +20,8 @@ export const tokenSchema = z.object({
   owner: principalRefSchema,
   /** Null: all rights of its owner. */
   rights: z.array(rightSchema).nullable(),
+  /** Only VMs that all of these reach; none: no VM is withheld. */
+  scopes: z.array(scopeSchema),
   createdAt: timeSchema,
   expiresAt: timeSchema.nullable(),
   lastUsedAt: timeSchema.nullable(),
@@ -30,6 +34,7 @@ export const tokenListQuerySchema = z.object({ ...pageQueryShape });
 export const tokenCreateInputSchema = z.strictObject({
   name: singleLineSchema.min(1),
   rights: z.array(rightSchema).nullable().default(null),
+  scope: scopeSchema.nullable().default(null),
   expiresAt: timeSchema.nullable().default(null),
 });
 export type TokenCreateInput = z.infer<typeof tokenCreateInputSchema>;

@@ -1,11 +1,15 @@
 import { z } from 'zod';
 
-/** The closed list of rights; a role is a set of them, a binding gives a role over a scope. */
+/**
+ * The closed list of rights; a role is a set of them, a binding gives a role over a scope.
+ * `delete` is over every snapshot, `delete-own` over those that one made oneself.
+ */
 export const RIGHTS = [
   'view',
   'create',
   'restore',
   'delete',
+  'delete-own',
   'export',
   'approve',
   'manage-schedules',
@@ -18,3 +22,7 @@ export const RIGHTS = [
 
 export const rightSchema = z.enum(RIGHTS);
 export type Right = z.infer<typeof rightSchema>;
+
+/** The right itself, and what includes it. */
+export const rightsThatGive = (right: Right): readonly Right[] =>
+  right === 'delete-own' ? ['delete-own', 'delete'] : [right];

@@ -2,6 +2,7 @@ import { issueToken } from '../../src/control-plane/access/tokens.ts';
 import { openCatalog } from '../../src/control-plane/database/catalog.ts';
 import type { Catalog, Writer } from '../../src/control-plane/database/catalog.ts';
 import { reportHost } from '../../src/control-plane/database/hosts.ts';
+import { insertBinding } from '../../src/control-plane/database/bindings.ts';
 import { insertPrincipal } from '../../src/control-plane/database/principals.ts';
 import { reportRepository } from '../../src/control-plane/database/repositories.ts';
 import { reportVm, setVmLabels } from '../../src/control-plane/database/vms.ts';
@@ -123,7 +124,15 @@ async function seedPrincipals(catalog: Catalog): Promise<Record<Role, string>> {
         id,
         name: ROLES[role],
         kind: 'user',
-        role,
+        at: now.toISOString(),
+      });
+      await insertBinding(tx, {
+        id: newId(now.getTime()),
+        principalId: id,
+        roleId: role,
+        effect: 'allow',
+        scope: { kind: 'everything' },
+        createdBy: { id: 'system', name: 'Komadori', kind: 'system' },
         at: now.toISOString(),
       });
       const wish = { principalId: id, name: 'laptop', rights: null, expiresAt: null };

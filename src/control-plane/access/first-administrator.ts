@@ -1,7 +1,10 @@
 import { newId } from '../../shared/ids.ts';
+import { insertBinding } from '../database/bindings.ts';
 import type { Writer } from '../database/catalog.ts';
 import { hasPrincipals, insertPrincipal } from '../database/principals.ts';
 import { issueToken } from './tokens.ts';
+
+const SYSTEM = { id: 'system', name: 'Komadori', kind: 'system' } as const;
 
 export interface FirstAdministrator {
   readonly principal: { readonly id: string; readonly name: string; readonly kind: 'user' };
@@ -17,7 +20,17 @@ export async function ensureAdministrator(
 ): Promise<FirstAdministrator | undefined> {
   if (await hasPrincipals(tx)) return undefined;
   const principal = { id: newId(now.getTime()), name: 'administrator', kind: 'user' } as const;
-  await insertPrincipal(tx, { ...principal, role: 'administrator', at: now.toISOString() });
+  const at = now.toISOString();
+  await insertPrincipal(tx, { ...principal, at });
+  await insertBinding(tx, {
+    id: newId(now.getTime()),
+    principalId: principal.id,
+    roleId: 'administrator',
+    effect: 'allow',
+    scope: { kind: 'everything' },
+    createdBy: SYSTEM,
+    at,
+  });
   const token = await issueToken(
     tx,
     { principalId: principal.id, name: 'first start', rights: null, expiresAt: null },

@@ -1,13 +1,13 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { rightSchema, type Right } from '../../contract/rights.ts';
+import type { Right } from '../../contract/rights.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { newId } from '../../shared/ids.ts';
 import type { Catalog, Writer } from '../database/catalog.ts';
-import { findPrincipal } from '../database/principals.ts';
+import type { StoredScope } from '../database/stored-shapes.ts';
 import { findTokenByHash, insertToken, touchToken, type TokenRow } from '../database/tokens.ts';
+import { loadTokenOwner } from './load-principal.ts';
 import type { Principal } from './principal.ts';
-import { isRole, ROLE_RIGHTS } from './roles.ts';
 
 const SECRET_PATTERN = /^kmd_[A-Za-z0-9_-]{43}$/;
 /** Last use is for people: one write a minute is enough. */
@@ -19,6 +19,8 @@ export interface NewToken {
   readonly principalId: string;
   readonly name: string;
   readonly rights: readonly Right[] | null;
+  /** Only VMs that all of these reach; without any, no VM is withheld. */
+  readonly scopes?: readonly StoredScope[];
   readonly expiresAt: string | null;
 }
 
@@ -31,7 +33,8 @@ export async function issueToken(
   const secret = `kmd_${randomBytes(32).toString('base64url')}`;
   const id = newId(now.getTime());
   const createdAt = now.toISOString();
-  await insertToken(tx, { ...token, id, secretHash: hashSecret(secret), createdAt });
+  const { scopes = [] } = token;
+  await insertToken(tx, { ...token, scopes, id, secretHash: hashSecret(secret), createdAt });
   return { id, secret, createdAt };
 }
 
@@ -53,27 +56,10 @@ export async function authenticate(
   if (!token || !timingSafeEqual(Buffer.from(token.secretHash), Buffer.from(secretHash)))
     throw unauthenticated();
   const now = clock.now();
-  if (token.revokedAt !== null) throw unauthenticated();
-  if (token.expiresAt !== null && Date.parse(token.expiresAt) <= now.getTime())
-    throw unauthenticated();
-  const owner = await findPrincipal(catalog.read, token.principalId);
-  if (!owner || owner.disabledAt !== null || !isRole(owner.role)) throw unauthenticated();
+  const principal = await loadTokenOwner(catalog.read, token, now);
+  if (!principal) throw unauthenticated();
   await recordUse(catalog, token, now);
-  return {
-    ref: { id: owner.id, name: owner.name, kind: owner.kind },
-    role: owner.role,
-    rights: effectiveRights(ROLE_RIGHTS[owner.role], token.rights),
-    tokenId: token.id,
-  };
-}
-
-function effectiveRights(
-  ofRole: readonly Right[],
-  ofToken: readonly string[] | null,
-): ReadonlySet<Right> {
-  if (ofToken === null) return new Set(ofRole);
-  const allowed = ofToken.flatMap((name) => rightSchema.safeParse(name).data ?? []);
-  return new Set(ofRole.filter((right) => allowed.includes(right)));
+  return principal;
 }
 
 async function recordUse(catalog: Catalog, token: TokenRow, now: Date): Promise<void> {

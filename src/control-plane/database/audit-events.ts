@@ -1,3 +1,4 @@
+import { sql, type RawBuilder } from 'kysely';
 import { z } from 'zod';
 import type { Reader, Writer } from './catalog.ts';
 import { optionalJson, readJson, readOptionalJson, readWord } from './json-column.ts';
@@ -8,6 +9,7 @@ import {
   type StoredJsonObject,
   type StoredPrincipal,
 } from './stored-shapes.ts';
+import { isUnlimited, whereOfReachedVm, type VmReach } from './vm-reach.ts';
 
 const auditOutcomeSchema = z.enum(['intent', 'succeeded', 'failed', 'denied']);
 export type AuditOutcome = z.infer<typeof auditOutcomeSchema>;
@@ -66,6 +68,8 @@ export async function readAuditHead(
 }
 
 export interface AuditFilter {
+  /** Undefined: for the service itself. */
+  readonly reach?: VmReach | undefined;
   readonly action?: string | undefined;
   readonly actorId?: string | undefined;
   readonly resourceType?: string | undefined;
@@ -82,6 +86,7 @@ export async function listAuditEvents(
   page: { limit: number; afterSequence?: number | undefined; order: 'newest' | 'oldest' },
 ): Promise<AuditEventRow[]> {
   let query = db.selectFrom('audit_events').selectAll();
+  query = query.where(whereAboutReached(filter.reach));
   if (filter.action !== undefined) query = query.where('action', '=', filter.action);
   if (filter.actorId !== undefined) query = query.where('actor_id', '=', filter.actorId);
   if (filter.resourceType !== undefined)
@@ -98,6 +103,20 @@ export async function listAuditEvents(
     .limit(page.limit)
     .execute();
   return rows.map(toAuditEvent);
+}
+
+/** A record is about the VM of its request, or of the VM, snapshot or job that it names. */
+function whereAboutReached(reach: VmReach | undefined): RawBuilder<boolean> {
+  if (!reach || isUnlimited(reach)) return sql<boolean>`true`;
+  const vmId = sql<string | null>`coalesce(
+    (select vm_id from requests where requests.id = audit_events.request_id),
+    case resource_type
+      when 'vm' then resource_id
+      when 'snapshot' then (select vm_id from snapshots where snapshots.id = resource_id)
+      when 'request' then (select vm_id from requests where requests.id = resource_id)
+      when 'job' then (select vm_id from jobs where jobs.id = resource_id)
+    end)`;
+  return whereOfReachedVm(reach, vmId);
 }
 
 function toAuditEvent(row: CatalogSchema['audit_events']): AuditEventRow {

@@ -1,9 +1,11 @@
+import { sql } from 'kysely';
 import { z } from 'zod';
 import { hostDescriptionSchema, type HostDescription } from '../../shared/inventory.ts';
 import type { Reader, Writer } from './catalog.ts';
 import { optionalJson, readOptionalJson, readWord } from './json-column.ts';
 import type { PageRequest } from './page.ts';
 import { storedRoomSchema, type StoredRoom } from './stored-shapes.ts';
+import { whereOfReachedVm, whereVmReached, type VmReach } from './vm-reach.ts';
 
 const hostStateSchema = z.enum(['ready', 'unreachable']);
 
@@ -62,24 +64,40 @@ export interface HostListRow extends HostRow {
   readonly runningJobs: number;
 }
 
+/** Hosts with a VM in reach, and what they count is in reach too; with the fleet, all hosts. */
 export async function listHosts(
   db: Reader,
+  reach: VmReach,
   page: PageRequest<{ name: string; id: string }>,
 ): Promise<HostListRow[]> {
+  const columns = { id: sql.ref<string>('vms.id'), labels: sql.ref<string>('vms.labels') };
   let query = db
     .selectFrom('hosts')
     .selectAll()
+    .$if(!reach.fleet, (all) =>
+      all.where((eb) =>
+        eb.exists(
+          eb
+            .selectFrom('vms')
+            .select('vms.id')
+            .whereRef('vms.host_id', '=', 'hosts.id')
+            .where(whereVmReached(reach, columns)),
+        ),
+      ),
+    )
     .select((eb) => [
       eb
         .selectFrom('vms')
         .whereRef('vms.host_id', '=', 'hosts.id')
         .where('vms.present', '=', 1)
+        .where(whereVmReached(reach, columns))
         .select((inner) => inner.fn.countAll<number>().as('count'))
         .as('vm_count'),
       eb
         .selectFrom('jobs')
         .whereRef('jobs.host_id', '=', 'hosts.id')
         .where('jobs.state', 'in', ['running', 'undoing'])
+        .where(whereOfReachedVm(reach, sql.ref('jobs.vm_id')))
         .select((inner) => inner.fn.countAll<number>().as('count'))
         .as('running_jobs'),
     ]);

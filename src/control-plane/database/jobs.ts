@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { z } from 'zod';
 import type { Reader, Writer } from './catalog.ts';
 import { readJson, readOptionalJson, readWord } from './json-column.ts';
@@ -12,6 +13,7 @@ import {
   type StoredJsonObject,
   type StoredProgress,
 } from './stored-shapes.ts';
+import { whereOfReachedVm, type VmReach } from './vm-reach.ts';
 
 const jobStateSchema = z.enum(['queued', 'running', 'undoing', 'succeeded', 'failed', 'cancelled']);
 export type JobState = z.infer<typeof jobStateSchema>;
@@ -99,6 +101,8 @@ export async function findJob(db: Reader, id: string): Promise<JobRow | undefine
 }
 
 export interface JobFilter {
+  /** Undefined: for the service itself. */
+  readonly reach?: VmReach | undefined;
   readonly kinds?: readonly string[] | undefined;
   readonly states?: readonly string[] | undefined;
   readonly hostId?: string | undefined;
@@ -113,6 +117,7 @@ export async function listJobs(
   page: PageRequest<{ id: string }>,
 ): Promise<JobRow[]> {
   let query = db.selectFrom('jobs').selectAll();
+  query = query.where(whereOfReachedVm(filter.reach, sql.ref('jobs.vm_id')));
   if (filter.kinds) query = query.where('kind', 'in', filter.kinds);
   if (filter.states) query = query.where('state', 'in', filter.states);
   if (filter.hostId) query = query.where('host_id', '=', filter.hostId);
@@ -123,9 +128,10 @@ export async function listJobs(
   return rows.map(toJob);
 }
 
-export async function countJobsByState(db: Reader): Promise<Map<string, number>> {
+export async function countJobsByState(db: Reader, reach: VmReach): Promise<Map<string, number>> {
   const rows = await db
     .selectFrom('jobs')
+    .where(whereOfReachedVm(reach, sql.ref('jobs.vm_id')))
     .select((eb) => ['state', eb.fn.countAll<number>().as('count')])
     .groupBy('state')
     .execute();

@@ -8,13 +8,12 @@ export interface PrincipalRow {
   readonly id: string;
   readonly name: string;
   readonly kind: z.infer<typeof principalKindSchema>;
-  readonly role: string;
   readonly disabledAt: string | null;
 }
 
 export async function insertPrincipal(
   tx: Writer,
-  principal: { id: string; name: string; kind: PrincipalRow['kind']; role: string; at: string },
+  principal: { id: string; name: string; kind: PrincipalRow['kind']; at: string },
 ): Promise<void> {
   const { at, ...columns } = principal;
   await tx
@@ -30,7 +29,6 @@ export async function findPrincipal(db: Reader, id: string): Promise<PrincipalRo
       id: row.id,
       name: row.name,
       kind: readWord(principalKindSchema, row.kind, `principal ${row.id}`),
-      role: row.role,
       disabledAt: row.disabled_at,
     }
   );

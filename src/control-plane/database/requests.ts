@@ -1,4 +1,4 @@
-import type { UpdateObject } from 'kysely';
+import { sql, type UpdateObject } from 'kysely';
 import { z } from 'zod';
 import type { Reader, Writer } from './catalog.ts';
 import { optionalJson, readJson, readOptionalJson, readWord } from './json-column.ts';
@@ -15,6 +15,7 @@ import {
   type StoredJsonObject,
   type StoredPrincipal,
 } from './stored-shapes.ts';
+import { whereOfReachedVm, type VmReach } from './vm-reach.ts';
 
 const requestStateSchema = z.enum([
   'pending',
@@ -270,6 +271,8 @@ export async function findRequest(db: Reader, id: string): Promise<RequestRow | 
 }
 
 export interface RequestFilter {
+  /** Undefined: for the service itself. */
+  readonly reach?: VmReach | undefined;
   readonly operations?: readonly string[] | undefined;
   readonly states?: readonly string[] | undefined;
   readonly vmId?: string | undefined;
@@ -284,6 +287,7 @@ export async function listRequests(
   page: PageRequest<{ id: string }>,
 ): Promise<RequestRow[]> {
   let query = db.selectFrom('requests').selectAll();
+  query = query.where(whereOfReachedVm(filter.reach, sql.ref('requests.vm_id')));
   if (filter.operations) query = query.where('operation', 'in', filter.operations);
   if (filter.states) query = query.where('state', 'in', filter.states);
   if (filter.vmId) query = query.where('vm_id', '=', filter.vmId);

@@ -19,6 +19,11 @@ CREATE TRIGGER request_decisions_kept before delete on request_decisions begin
     select raise(abort, 'decisions cannot be deleted');
   end;
 
+CREATE TRIGGER roles_in_use before delete on roles
+  when exists (select 1 from bindings where role_id = old.id) begin
+    select raise(abort, 'a role that somebody has cannot be deleted');
+  end;
+
 CREATE TRIGGER snapshots_fixed before update of id, vm_id, vm_name, host_id, name, kind, level, level_reason, captured_at, created_at, created_by, created_by_id, pause_ms, pause_phases, sizes, disks, skipped_disks, memory_mode, memory_bytes, parent_snapshot_id, request_id, manifest_digest on snapshots
   when old.state in ('active', 'deleting', 'deleted', 'damaged') and (
     old.id is not new.id or
@@ -79,6 +84,18 @@ CREATE TABLE audit_events (
     details text not null check (json_valid(details)),
     previous_hash text not null,
     hash text not null unique
+  ) strict;
+
+CREATE TABLE bindings (
+    id text primary key,
+    principal_id text not null references principals (id),
+    role_id text not null,
+    effect text not null check (effect in ('allow', 'deny')),
+    scope text not null check (json_valid(scope)),
+    created_by text not null check (json_valid(created_by)),
+    created_at text not null,
+    updated_at text not null,
+    version integer not null default 1
   ) strict;
 
 CREATE TABLE confirmation_rules (
@@ -174,7 +191,6 @@ CREATE TABLE principals (
     id text primary key,
     name text not null unique,
     kind text not null check (kind in ('user', 'token', 'schedule', 'system')),
-    role text not null,
     created_at text not null,
     disabled_at text
   ) strict;
@@ -241,6 +257,16 @@ CREATE TABLE requests (
     version integer not null default 1
   ) strict;
 
+CREATE TABLE roles (
+    id text primary key,
+    name text not null,
+    description text not null,
+    rights text not null check (json_valid(rights)),
+    created_at text not null,
+    updated_at text not null,
+    version integer not null default 1
+  ) strict;
+
 CREATE TABLE schema_migrations (
     version integer primary key,
     name text not null,
@@ -303,6 +329,7 @@ CREATE TABLE tokens (
     name text not null,
     secret_hash text not null unique,
     rights text check (json_valid(rights)),
+    scopes text not null default '[]' check (json_valid(scopes)),
     created_at text not null,
     expires_at text,
     revoked_at text,
@@ -328,6 +355,10 @@ CREATE INDEX audit_events_by_request on audit_events (request_id);
 
 CREATE INDEX audit_events_by_resource on audit_events (resource_type, resource_id);
 
+CREATE INDEX bindings_by_principal on bindings (principal_id);
+
+CREATE INDEX bindings_by_role on bindings (role_id);
+
 CREATE INDEX idempotency_keys_by_expiry on idempotency_keys (expires_at);
 
 CREATE INDEX jobs_by_request on jobs (request_id);
@@ -346,6 +377,8 @@ CREATE INDEX requests_approved on requests (approval_expires_at) where state = '
 CREATE INDEX requests_by_snapshot on requests (snapshot_id);
 
 CREATE INDEX requests_by_state on requests (state, expires_at);
+
+CREATE UNIQUE INDEX roles_name_unique on roles (name collate nocase);
 
 CREATE INDEX scratch_held on scratch_reservations (host_id) where released_at is null;
 

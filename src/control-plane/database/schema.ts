@@ -205,9 +205,28 @@ export interface CatalogSchema {
     id: string;
     name: string;
     kind: string;
-    role: string;
     created_at: string;
     disabled_at: string | null;
+  };
+  roles: {
+    id: string;
+    name: string;
+    description: string;
+    rights: string;
+    created_at: string;
+    updated_at: string;
+    version: Generated<number>;
+  };
+  bindings: {
+    id: string;
+    principal_id: string;
+    role_id: string;
+    effect: string;
+    scope: string;
+    created_by: string;
+    created_at: string;
+    updated_at: string;
+    version: Generated<number>;
   };
   tokens: {
     id: string;
@@ -215,6 +234,7 @@ export interface CatalogSchema {
     name: string;
     secret_hash: string;
     rights: string | null;
+    scopes: string;
     created_at: string;
     expires_at: string | null;
     revoked_at: string | null;

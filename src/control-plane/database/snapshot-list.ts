@@ -3,8 +3,11 @@ import type { Reader } from './catalog.ts';
 import { containsPattern, type PageRequest } from './page.ts';
 import { selectSnapshots, toSnapshot, type SnapshotRow } from './snapshots.ts';
 import { jsonTextAt } from './sqlite-dialect.ts';
+import { whereOfReachedVm, type VmReach } from './vm-reach.ts';
 
 export interface SnapshotFilter {
+  /** Undefined: for the service itself. */
+  readonly reach?: VmReach | undefined;
   readonly vmId?: string | undefined;
   readonly vmName?: string | undefined;
   readonly name?: string | undefined;
@@ -48,6 +51,7 @@ function filtered(db: Reader, filter: SnapshotFilter): ReturnType<typeof selectS
   query = filter.states
     ? query.where('snapshots.state', 'in', filter.states)
     : query.where('snapshots.state', '<>', 'deleted');
+  query = query.where(whereOfReachedVm(filter.reach, sql.ref('snapshots.vm_id')));
   if (filter.vmId) query = query.where('snapshots.vm_id', '=', filter.vmId);
   if (filter.vmName !== undefined) query = query.where('snapshots.vm_name', '=', filter.vmName);
   if (filter.name !== undefined) query = query.where('snapshots.name', '=', filter.name);
@@ -70,9 +74,13 @@ function filtered(db: Reader, filter: SnapshotFilter): ReturnType<typeof selectS
   return query;
 }
 
-export async function countSnapshotsByState(db: Reader): Promise<Map<string, number>> {
+export async function countSnapshotsByState(
+  db: Reader,
+  reach: VmReach,
+): Promise<Map<string, number>> {
   const rows = await db
     .selectFrom('snapshots')
+    .where(whereOfReachedVm(reach, sql.ref('snapshots.vm_id')))
     .select((eb) => ['state', eb.fn.countAll<number>().as('count')])
     .groupBy('state')
     .execute();

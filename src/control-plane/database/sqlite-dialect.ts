@@ -162,3 +162,20 @@ export const isUniqueViolation = (error: unknown): boolean =>
 export function jsonTextAt(column: Expression<string>, key: string): RawBuilder<string | null> {
   return sql<string | null>`(select value from json_each(${column}) where key = ${key})`;
 }
+
+/** Whether a column holds one of any number of texts, as one parameter. */
+export const isOneOf = (
+  column: Expression<string>,
+  texts: readonly string[],
+): RawBuilder<boolean> =>
+  sql<boolean>`${column} in (select value from json_each(${JSON.stringify(texts)}))`;
+
+/** Whether a column that holds labels has one of these. A key holds no equals sign. */
+export function hasAnyLabel(
+  column: Expression<string>,
+  labels: readonly { readonly key: string; readonly value: string }[],
+): RawBuilder<boolean> {
+  const pairs = JSON.stringify(labels.map(({ key, value }) => `${key}=${value}`));
+  return sql<boolean>`exists (select 1 from json_each(${column}) as label
+    where label.key || '=' || label.value in (select value from json_each(${pairs})))`;
+}

@@ -18,6 +18,14 @@ export type StoredFailure = z.infer<typeof storedFailureSchema>;
 export const storedLabelsSchema = z.record(z.string(), z.string());
 export type StoredLabels = z.infer<typeof storedLabelsSchema>;
 
+/** Where a role or a token holds. */
+export const storedScopeSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('everything') }),
+  z.object({ kind: z.literal('label'), key: z.string(), value: z.string() }),
+  z.object({ kind: z.literal('vms'), vmIds: z.array(z.string()) }),
+]);
+export type StoredScope = z.infer<typeof storedScopeSchema>;
+
 export const storedJsonObjectSchema = z.record(z.string(), z.json());
 export type StoredJsonObject = z.infer<typeof storedJsonObjectSchema>;
 

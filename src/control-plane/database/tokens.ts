@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { Reader, Writer } from './catalog.ts';
-import { optionalJson, readOptionalJson } from './json-column.ts';
+import { optionalJson, readJson, readOptionalJson } from './json-column.ts';
 import type { PageRequest } from './page.ts';
 import type { CatalogSchema } from './schema.ts';
+import { storedScopeSchema, type StoredScope } from './stored-shapes.ts';
 
 export interface TokenRow {
   readonly id: string;
@@ -12,6 +13,8 @@ export interface TokenRow {
   readonly secretHash: string;
   /** Null: all rights of the principal. */
   readonly rights: readonly string[] | null;
+  /** Only VMs that all of these reach; none: no limit. */
+  readonly scopes: readonly StoredScope[];
   readonly createdAt: string;
   readonly expiresAt: string | null;
   readonly revokedAt: string | null;
@@ -30,6 +33,7 @@ export async function insertToken(
       name: token.name,
       secret_hash: token.secretHash,
       rights: optionalJson(token.rights),
+      scopes: JSON.stringify(token.scopes),
       created_at: token.createdAt,
       expires_at: token.expiresAt,
     })
@@ -103,6 +107,7 @@ function toToken(row: CatalogSchema['tokens']): TokenRow {
     name: row.name,
     secretHash: row.secret_hash,
     rights: readOptionalJson(z.array(z.string()), row.rights, `token ${row.id}`),
+    scopes: readJson(z.array(storedScopeSchema), row.scopes, `token ${row.id}`),
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,

@@ -10,6 +10,7 @@ import { readJson, readWord } from './json-column.ts';
 import { appendNotification } from './notifications.ts';
 import { containsPattern, type PageRequest } from './page.ts';
 import { jsonTextAt } from './sqlite-dialect.ts';
+import { whereVmReached, type VmReach } from './vm-reach.ts';
 import { storedLabelsSchema, type StoredLabels } from './stored-shapes.ts';
 
 export interface VmRow {
@@ -144,9 +145,22 @@ export async function findVm(db: Reader, id: string): Promise<VmRow | undefined>
   return row && toVm(row);
 }
 
+/** What decides about rights over it, without the rest. */
+export async function findVmLabels(
+  db: Reader,
+  id: string,
+): Promise<{ id: string; labels: StoredLabels } | undefined> {
+  const row = await db
+    .selectFrom('vms')
+    .select(['id', 'labels'])
+    .where('id', '=', id)
+    .executeTakeFirst();
+  return row && { id: row.id, labels: readJson(storedLabelsSchema, row.labels, `VM ${row.id}`) };
+}
+
 /** At most two, since two are enough to know that a name is ambiguous. */
-export async function findVmsByName(db: Reader, name: string): Promise<VmRow[]> {
-  const rows = await selectVms(db)
+export async function findVmsByName(db: Reader, name: string, reach?: VmReach): Promise<VmRow[]> {
+  const rows = await reached(selectVms(db), reach)
     .where('vms.name', '=', name)
     .orderBy('vms.present', 'desc')
     .limit(2)
@@ -155,6 +169,8 @@ export async function findVmsByName(db: Reader, name: string): Promise<VmRow[]> 
 }
 
 export interface VmFilter {
+  /** Undefined: for the service itself. */
+  readonly reach?: VmReach | undefined;
   readonly name?: string | undefined;
   readonly search?: string | undefined;
   readonly states?: readonly string[] | undefined;
@@ -168,7 +184,7 @@ export async function listVms(
   filter: VmFilter,
   page: PageRequest<{ name: string; id: string }>,
 ): Promise<VmRow[]> {
-  let query = selectVms(db);
+  let query = reached(selectVms(db), filter.reach);
   if (filter.name !== undefined) query = query.where('vms.name', '=', filter.name);
   if (filter.search) {
     const pattern = containsPattern(filter.search);
@@ -222,6 +238,12 @@ const selectVms = (db: Reader) =>
         .select((inner) => inner.fn.max('snapshots.captured_at').as('newest'))
         .as('last_snapshot_at'),
     ]);
+
+const reached = (
+  query: ReturnType<typeof selectVms>,
+  reach: VmReach | undefined,
+): ReturnType<typeof selectVms> =>
+  query.where(whereVmReached(reach, { id: sql.ref('vms.id'), labels: sql.ref('vms.labels') }));
 
 type SelectedVm = Awaited<ReturnType<ReturnType<typeof selectVms>['executeTakeFirstOrThrow']>>;
 

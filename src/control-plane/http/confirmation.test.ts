@@ -138,20 +138,29 @@ test('a renewed plan clears approvals of another one, and keeps those of the sam
 test('nothing is approved for a requester who may not ask any more', async (t) => {
   const cast = await startCast(t);
   const { server, ann } = cast;
-  const change = (columns: { role?: string; disabled_at?: string | null }) =>
-    server.catalog.write((tx) =>
-      tx.updateTable('principals').set(columns).where('id', '=', 'principal-operator').execute(),
-    );
+  const change = ({ role, disabledAt }: { role: string; disabledAt: string | null }) =>
+    server.catalog.write(async (tx) => {
+      await tx
+        .updateTable('bindings')
+        .set({ role_id: role })
+        .where('principal_id', '=', 'principal-operator')
+        .execute();
+      await tx
+        .updateTable('principals')
+        .set({ disabled_at: disabledAt })
+        .where('id', '=', 'principal-operator')
+        .execute();
+    });
   const { id } = await ask(cast);
-  await change({ role: 'viewer' });
+  await change({ role: 'viewer', disabledAt: null });
   const lacking = (await act(server, ann, id, 'approve')).json<Problem>();
   assert.deepEqual(
     [lacking.code, /no right "create"/.test(lacking.detail)],
     ['plan_changed', true],
   );
-  await change({ role: 'operator', disabled_at: '2026-01-01T00:00:00.000Z' });
+  await change({ role: 'operator', disabledAt: '2026-01-01T00:00:00.000Z' });
   assert.match((await act(server, ann, id, 'approve')).json<Problem>().detail, /is disabled/);
-  await change({ disabled_at: null });
+  await change({ role: 'operator', disabledAt: null });
   assert.equal((await act(server, ann, id, 'approve')).statusCode, 200);
 });
 

@@ -53,12 +53,12 @@ export function createMetrics(): Metrics {
       if (status >= 500) errors.inc({ operation });
     },
     render: async (numbers) => {
-      for (const gauge of [jobs, snapshots, hosts]) gauge.reset();
+      for (const gauge of [jobs, snapshots, hosts, audit]) gauge.reset();
       for (const [state, count] of numbers.jobs) jobs.set({ state }, count);
       for (const [state, count] of numbers.snapshots) snapshots.set({ state }, count);
       for (const { name, lastSeenMs } of numbers.hosts)
         if (lastSeenMs !== null) hosts.set({ host: name }, lastSeenMs / 1000);
-      audit.set(numbers.auditSequence);
+      if (numbers.auditSequence !== null) audit.set(numbers.auditSequence);
       return { contentType: registry.contentType, text: await registry.metrics() };
     },
   };

@@ -119,9 +119,9 @@ test('an administrator who asked through an operator token of the same name stil
   const request = (await create(server, operator, { name: 'a' })).json<Request>();
   await server.catalog.write((tx) =>
     tx
-      .updateTable('principals')
-      .set({ role: 'administrator' })
-      .where('id', '=', 'principal-operator')
+      .updateTable('bindings')
+      .set({ role_id: 'administrator' })
+      .where('principal_id', '=', 'principal-operator')
       .execute(),
   );
   const response = await server.call(operator, 'POST', `/api/v1/requests/${request.id}/approve`);

@@ -10,11 +10,13 @@ import type { VmDescription } from '../../shared/inventory.ts';
 import { silentLogger, type Logger } from '../../shared/logger.ts';
 import { issueToken } from '../access/tokens.ts';
 import { openCatalog, type Catalog } from '../database/catalog.ts';
+import { insertBinding } from '../database/bindings.ts';
 import { reportHost } from '../database/hosts.ts';
 import { insertPrincipal } from '../database/principals.ts';
 import { reportRepository } from '../database/repositories.ts';
 import { finishRequest } from '../database/requests.ts';
 import { activateSnapshot } from '../database/snapshots.ts';
+import type { StoredScope } from '../database/stored-shapes.ts';
 import { reportVm } from '../database/vms.ts';
 import { claimNextJob } from '../jobs/queue.ts';
 import { runJob } from '../jobs/run-job.ts';
@@ -59,12 +61,21 @@ export const WEB: VmDescription = {
   hasDisplay: false,
 };
 
+const EVERYTHING: StoredScope = { kind: 'everything' };
+
+export interface TokenOptions {
+  readonly rights?: Right[];
+  readonly name?: string;
+  /** What the role is over, everything unless told. */
+  readonly scope?: StoredScope;
+}
+
 export interface TestServer {
   readonly app: FastifyInstance;
   readonly catalog: Catalog;
   readonly clock: { nowMs: number };
   /** A new principal of that role, or another token of it. */
-  token(role: string, options?: { rights?: Right[]; name?: string }): Promise<string>;
+  token(role: string, options?: TokenOptions): Promise<string>;
   call(
     token: string | null,
     method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
@@ -95,7 +106,7 @@ export async function startTestServer(
     app,
     catalog,
     clock: time,
-    token: async (role, { rights = null, name = role } = {}) =>
+    token: async (role, { rights = null, name = role, scope = EVERYTHING } = {}) =>
       await catalog.write(async (tx) => {
         const id = `principal-${name}`;
         const known = await tx
@@ -103,14 +114,20 @@ export async function startTestServer(
           .select('id')
           .where('id', '=', id)
           .executeTakeFirst();
-        if (!known)
-          await insertPrincipal(tx, {
-            id,
-            name,
-            kind: 'user',
-            role,
-            at: clock.now().toISOString(),
+        if (!known) {
+          const at = clock.now().toISOString();
+          const ref = { id, name, kind: 'user' } as const;
+          await insertPrincipal(tx, { ...ref, at });
+          await insertBinding(tx, {
+            id: newId(time.nowMs),
+            principalId: id,
+            roleId: role,
+            effect: 'allow',
+            scope,
+            createdBy: ref,
+            at,
           });
+        }
         const wish = { principalId: id, name: 'test', rights, expiresAt: null };
         return (await issueToken(tx, wish, clock.now())).secret;
       }),

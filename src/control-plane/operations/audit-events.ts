@@ -4,7 +4,7 @@ import type {
   auditEventListQuerySchema,
   auditEventPageSchema,
 } from '../../contract/audit-events.ts';
-import { authorize } from '../access/principal.ts';
+import { authorize, authorizeSomewhere, FLEET, reachOf } from '../access/principal.ts';
 import { verifyAuditChain } from '../audit/audit-trail.ts';
 import { listAuditEvents } from '../database/audit-events.ts';
 import { decodeCursor, pageFrom, pageLimit } from './cursor.ts';
@@ -17,14 +17,19 @@ export async function auditEventList(
   caller: Caller,
   query: z.output<typeof auditEventListQuerySchema>,
 ): Promise<z.output<typeof auditEventPageSchema>> {
-  authorize(caller.principal, 'read-audit');
+  authorizeSomewhere(caller.principal, 'read-audit');
   const limit = pageLimit(query);
   const { limit: _limit, cursor, order = 'newest', ...filter } = query;
-  const rows = await listAuditEvents(environment.catalog.read, filter, {
-    limit: limit + 1,
-    afterSequence: decodeCursor(sequenceCursorSchema, cursor)?.sequence,
-    order,
-  });
+  const reach = reachOf(caller.principal, 'read-audit');
+  const rows = await listAuditEvents(
+    environment.catalog.read,
+    { ...filter, reach },
+    {
+      limit: limit + 1,
+      afterSequence: decodeCursor(sequenceCursorSchema, cursor)?.sequence,
+      order,
+    },
+  );
   return pageFrom(rows, { limit, toItem: (row) => row, keyOf: ({ sequence }) => ({ sequence }) });
 }
 
@@ -32,6 +37,6 @@ export async function auditVerify(
   environment: Environment,
   caller: Caller,
 ): Promise<AuditVerification> {
-  authorize(caller.principal, 'read-audit');
+  authorize(caller.principal, 'read-audit', FLEET);
   return await verifyAuditChain(environment.catalog.read);
 }

@@ -1,6 +1,7 @@
 import type { Request } from '../../contract/requests.ts';
 import { requestCan } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
+import { mayDo, type Target } from '../access/principal.ts';
 import type { Writer } from '../database/catalog.ts';
 import { findJob } from '../database/jobs.ts';
 import { decideRequest, type RequestRow } from '../database/requests.ts';
@@ -8,7 +9,7 @@ import { requestJobCancel } from '../jobs/queue.ts';
 import { decide, record, requireVerdict, type DecisionWish } from './decide-request.ts';
 import type { Caller, Environment } from './environment.ts';
 import { rightFor } from './operation-rights.ts';
-import { isAdministrator } from './request-view.ts';
+import { isAdministrator } from './targets.ts';
 
 /** What waits is cancelled at once; a job is told to stop, undoes itself, and then says how it ended. */
 export const requestCancel = (
@@ -17,10 +18,10 @@ export const requestCancel = (
   wish: DecisionWish,
 ): Promise<Request> =>
   decide(environment, caller, { ...wish, kind: 'cancel' }, async (deciding) => {
-    const { tx, request, decisions, at } = deciding;
-    requireOwnOrAdministrator(caller, request);
+    const { tx, request, target, decisions, at } = deciding;
+    requireOwnOrAdministrator(caller, request, target);
     const { ref } = caller.principal;
-    const who = { id: ref.id, now: at, isAdministrator: isAdministrator(caller.principal) };
+    const who = { id: ref.id, now: at, isAdministrator: isAdministrator(caller.principal, target) };
     requireVerdict(request, requestCan.cancel({ ...request, decisions }, who));
     await record(deciding, { ...wish, kind: 'cancel' });
     if (request.jobId === null)
@@ -37,10 +38,15 @@ export const requestCancel = (
   });
 
 /** Who could not ask for it any more cannot cancel it either. */
-export function requireOwnOrAdministrator(caller: Caller, request: RequestRow): void {
-  if (isAdministrator(caller.principal)) return;
+export function requireOwnOrAdministrator(
+  caller: Caller,
+  request: RequestRow,
+  target: Target,
+): void {
+  if (isAdministrator(caller.principal, target)) return;
   const isOwn = request.requestedBy.id === caller.principal.ref.id;
-  if (isOwn && caller.principal.rights.has(rightFor(request.operation))) return;
+  const right = request.operation === 'delete' ? 'delete-own' : rightFor(request.operation);
+  if (isOwn && mayDo(caller.principal, right, target)) return;
   throw new OperationError(
     'forbidden',
     'Only who asked for something, or an administrator, can cancel it.',

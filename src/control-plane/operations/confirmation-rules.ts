@@ -11,7 +11,7 @@ import type {
 } from '../../contract/confirmation.ts';
 import type { Request } from '../../contract/requests.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize } from '../access/principal.ts';
+import { authorize, FLEET } from '../access/principal.ts';
 import type { Reader, Writer } from '../database/catalog.ts';
 import {
   findConfirmationRule,
@@ -33,7 +33,7 @@ export async function confirmationRuleList(
   caller: Caller,
   query: z.output<typeof confirmationRuleListQuerySchema>,
 ): Promise<z.output<typeof confirmationRulePageSchema>> {
-  authorize(caller.principal, 'manage-access');
+  authorize(caller.principal, 'manage-access', FLEET);
   const limit = pageLimit(query);
   const rows = await listConfirmationRules(environment.catalog.read, {
     limit: limit + 1,
@@ -47,7 +47,7 @@ export async function confirmationRuleGet(
   caller: Caller,
   id: string,
 ): Promise<Versioned<ConfirmationRule>> {
-  authorize(caller.principal, 'manage-access');
+  authorize(caller.principal, 'manage-access', FLEET);
   const row = await requireRule(environment.catalog.read, id);
   return { body: toRuleView(row), etag: etagOf(row.version) };
 }
@@ -70,7 +70,7 @@ export async function confirmationRuleCreate(
     resourceName: input.name,
   };
   return await answerOnce(environment, caller, { ...options, act, body: input }, async (tx) => {
-    authorize(caller.principal, 'manage-access');
+    authorize(caller.principal, 'manage-access', FLEET);
     const change = { kind: 'create', rule: contentOf(input) } as const;
     return await askForChange(environment, caller, tx, { change, name: input.name, input });
   });
@@ -88,7 +88,7 @@ export async function confirmationRuleUpdate(
     resourceId: wish.id,
   };
   return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
-    authorize(caller.principal, 'manage-access');
+    authorize(caller.principal, 'manage-access', FLEET);
     const { input } = wish;
     const current = await requireRule(tx, wish.id);
     requireMatch(current.version, options.ifMatch);
@@ -127,7 +127,7 @@ export async function confirmationRuleDelete(
     resourceId: wish.id,
   };
   return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
-    authorize(caller.principal, 'manage-access');
+    authorize(caller.principal, 'manage-access', FLEET);
     const { input } = wish;
     const current = await requireRule(tx, wish.id);
     requireMatch(current.version, options.ifMatch);

@@ -1,6 +1,6 @@
 import type { Confirmation } from '../../contract/confirmation.ts';
 import type { Operation } from '../../contract/scalars.ts';
-import type { Principal } from '../access/principal.ts';
+import { rolesFor, type Principal } from '../access/principal.ts';
 import type { Reader } from '../database/catalog.ts';
 import { listConfirmationRules } from '../database/confirmation-rules.ts';
 import { decideConfirmation } from '../policy/confirmation.ts';
@@ -18,5 +18,8 @@ export async function confirmationFor(
   },
 ): Promise<Confirmation> {
   const rules = await listConfirmationRules(db, { limit: RULES_MAX });
-  return decideConfirmation(rules, { ...question, roles: [requester.role] });
+  return decideConfirmation(rules, {
+    ...question,
+    roles: [...rolesFor(requester, { vm: question.vm })],
+  });
 }

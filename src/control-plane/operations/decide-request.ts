@@ -2,7 +2,8 @@ import type { Decision, DecisionKind } from '../../contract/confirmation.ts';
 import type { Request } from '../../contract/requests.ts';
 import { requestCan, type Verdict } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize, mayDo } from '../access/principal.ts';
+import type { Right } from '../../contract/rights.ts';
+import { authorize, authorizeSomewhere, mayDo, type Target } from '../access/principal.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Writer } from '../database/catalog.ts';
 import { insertDecision, listDecisions } from '../database/request-decisions.ts';
@@ -15,6 +16,7 @@ import {
   countApprovals,
   createApproverCheck,
   requireRequest,
+  requireVisibleRequest,
   viewDecisions,
   viewRequest,
 } from './request-view.ts';
@@ -32,6 +34,7 @@ export interface Deciding {
   readonly caller: Caller;
   readonly tx: Writer;
   readonly request: RequestRow;
+  readonly target: Target;
   readonly decisions: readonly Decision[];
   readonly at: string;
 }
@@ -147,15 +150,18 @@ export async function decide(
     requestId: wish.id,
   };
   return await recordedAct(environment, caller, act, async (tx) => {
-    requireDecider(caller, wish.kind);
-    const request = await requireRequest(tx, wish.id);
+    const right = RIGHT_FOR[wish.kind];
+    authorizeSomewhere(caller.principal, right);
+    const { request, target } = await requireVisibleRequest(tx, caller.principal, wish.id);
+    authorize(caller.principal, right, target);
+    const stillMayApprove = createApproverCheck(tx);
     const decisions = await viewDecisions(
       request,
       await listDecisions(tx, [request.id]),
-      createApproverCheck(tx),
+      async (id) => await stillMayApprove(id, target),
     );
     const at = timestamp(environment);
-    const details = await work({ environment, caller, tx, request, decisions, at });
+    const details = await work({ environment, caller, tx, request, target, decisions, at });
     await appendAuditEvent(
       tx,
       auditEntry(environment, caller, {
@@ -170,12 +176,15 @@ export async function decide(
   });
 }
 
-/** Without the right at all nothing is looked up, so that nothing can be learned from the answer. */
-function requireDecider(caller: Caller, kind: DecisionKind): void {
-  if (kind === 'approve' || kind === 'reject') authorize(caller.principal, 'approve');
-  if (kind === 'override') authorize(caller.principal, 'emergency');
-  if (kind === 'comment') authorize(caller.principal, 'view');
-}
+/** Whose request it is matters too for the last two. */
+const RIGHT_FOR: Readonly<Record<DecisionKind, Right>> = {
+  approve: 'approve',
+  reject: 'approve',
+  override: 'emergency',
+  comment: 'view',
+  renew: 'view',
+  cancel: 'view',
+};
 
 export async function record(
   { caller, tx, request, decisions, at }: Deciding,
@@ -204,7 +213,7 @@ export function requireVerdict(request: RequestRow, verdict: Verdict): void {
     throw new OperationError('wrong_state', verdict.reason, { details: { state: request.state } });
 }
 
-export const mayAskForRenewal = (caller: Caller, request: RequestRow): boolean =>
+export const mayAskForRenewal = ({ caller, request, target }: Deciding): boolean =>
   request.requestedBy.id === caller.principal.ref.id ||
-  mayDo(caller.principal, 'approve') ||
-  mayDo(caller.principal, 'emergency');
+  mayDo(caller.principal, 'approve', target) ||
+  mayDo(caller.principal, 'emergency', target);

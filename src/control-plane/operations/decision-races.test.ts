@@ -13,6 +13,7 @@ import { verifyAuditChain } from '../audit/audit-trail.ts';
 import { openCatalog, type Catalog } from '../database/catalog.ts';
 import { insertConfirmationRule } from '../database/confirmation-rules.ts';
 import { reportHost } from '../database/hosts.ts';
+import { insertBinding } from '../database/bindings.ts';
 import { insertPrincipal } from '../database/principals.ts';
 import { findRequest } from '../database/requests.ts';
 import { reportVm } from '../database/vms.ts';
@@ -120,11 +121,24 @@ async function seed(catalog: Catalog, at: string): Promise<void> {
       at,
     });
     await reportVm(tx, { hostId: 'h1', description: WEB, at });
-    const people = { olga: 'operator', root: 'administrator' } as const;
-    for (const [id, role] of Object.entries(people))
-      await insertPrincipal(tx, { id, name: id, kind: 'user', role, at });
-    for (const id of APPROVERS)
-      await insertPrincipal(tx, { id, name: id, kind: 'user', role: 'approver', at });
+    const people = [
+      ['olga', 'operator'],
+      ['root', 'administrator'],
+      ...APPROVERS.map((id) => [id, 'approver'] as const),
+    ] as const;
+    for (const [id, roleId] of people) {
+      const createdBy = { id, name: id, kind: 'user' } as const;
+      await insertPrincipal(tx, { ...createdBy, at });
+      await insertBinding(tx, {
+        id: `binding-${id}`,
+        principalId: id,
+        roleId,
+        effect: 'allow',
+        scope: { kind: 'everything' },
+        createdBy,
+        at,
+      });
+    }
     await insertConfirmationRule(tx, {
       id: '00000000-0000-4000-8000-0000000000aa',
       name: 'two',

@@ -1,11 +1,19 @@
 import type { EventResource, ServerEvent } from '../../contract/events.ts';
 import { OperationError, describeThrown } from '../../shared/errors.ts';
-import { authorize, mayDo } from '../access/principal.ts';
+import { reloadPrincipal } from '../access/load-principal.ts';
+import {
+  authorizeSomewhere,
+  FLEET,
+  mayDo,
+  type Principal,
+  type Target,
+} from '../access/principal.ts';
 import {
   listNotificationsAfter,
   notificationRange,
   type NotificationRow,
 } from '../database/notifications.ts';
+import { targetOfVmId } from './targets.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
 
 const POLL_MS = 250;
@@ -47,7 +55,7 @@ export function createEventFeed(environment: Environment): EventFeed {
     try {
       const sequence = Math.min(...[...followers].map((follower) => follower.sequence));
       const rows = await listNotificationsAfter(catalog.read, { sequence, limit: BATCH_SIZE });
-      for (const row of rows) for (const follower of followers) deliver(follower, row);
+      if (rows.length > 0) await deliver(environment, [...followers], rows);
     } catch (error) {
       logger.warn({ reason: describeThrown(error) }, 'events could not be read; trying again');
     }
@@ -68,7 +76,7 @@ export function createEventFeed(environment: Environment): EventFeed {
 
   return {
     follow: async (caller, wish, onEvent) => {
-      authorize(caller.principal, 'view');
+      authorizeSomewhere(caller.principal, 'view');
       refuseTooMany(followers, caller);
       const range = await notificationRange(catalog.read);
       const { lastEventId = range.last } = wish;
@@ -105,16 +113,38 @@ function refuseTooMany(followers: ReadonlySet<Follower>, caller: Caller): void {
   );
 }
 
-function deliver(follower: Follower, row: NotificationRow): void {
-  if (row.sequence <= follower.sequence) return;
-  follower.sequence = row.sequence;
-  if (follower.resources && !follower.resources.includes(row.resource)) return;
-  if (row.resource === 'audit-event' && !mayDo(follower.caller.principal, 'read-audit')) return;
-  follower.onEvent({
-    type: row.type,
-    sequence: row.sequence,
-    resource: row.resource,
-    id: row.resourceId,
-    at: row.at,
-  });
+/** By the rights of now: a stream may have been open since before they were changed. */
+async function deliver(
+  environment: Environment,
+  followers: readonly Follower[],
+  rows: readonly NotificationRow[],
+): Promise<void> {
+  const db = environment.catalog.read;
+  const targets = new Map<string | null, Target>();
+  for (const { vmId } of rows)
+    if (!targets.has(vmId)) targets.set(vmId, await targetOfVmId(db, vmId));
+  const current = new Map<string, Principal | undefined>();
+  for (const follower of followers) {
+    const { principal } = follower.caller;
+    const key = `${principal.ref.id} ${principal.tokenId}`;
+    if (!current.has(key))
+      current.set(key, await reloadPrincipal(db, principal, environment.clock));
+    const now = current.get(key);
+    const sees = now && createSight(now);
+    for (const row of rows) {
+      if (row.sequence <= follower.sequence) continue;
+      follower.sequence = row.sequence;
+      if (follower.resources && !follower.resources.includes(row.resource)) continue;
+      if (!sees?.(row, targets.get(row.vmId) ?? FLEET)) continue;
+      const { type, sequence, resource, resourceId: id, at } = row;
+      follower.onEvent({ type, sequence, resource, id, at });
+    }
+  }
 }
+
+type Sight = (row: NotificationRow, target: Target) => boolean;
+
+const createSight =
+  (principal: Principal): Sight =>
+  (row, target) =>
+    mayDo(principal, row.resource === 'audit-event' ? 'read-audit' : 'view', target);

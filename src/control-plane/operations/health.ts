@@ -2,7 +2,7 @@ import { countJobsByState } from '../database/jobs.ts';
 import { readAuditHead } from '../database/audit-events.ts';
 import { listHosts } from '../database/hosts.ts';
 import { countSnapshotsByState } from '../database/snapshot-list.ts';
-import { authorize } from '../access/principal.ts';
+import { authorize, FLEET, mayDo, reachOf } from '../access/principal.ts';
 import type { Caller, Environment } from './environment.ts';
 
 /** Throws when the catalog cannot be read. */
@@ -14,23 +14,28 @@ export interface FleetNumbers {
   readonly jobs: ReadonlyMap<string, number>;
   readonly snapshots: ReadonlyMap<string, number>;
   readonly hosts: readonly { readonly name: string; readonly lastSeenMs: number | null }[];
-  readonly auditSequence: number;
+  /** Null for whoever may not read the audit trail. */
+  readonly auditSequence: number | null;
 }
 
 export async function readFleetNumbers(
   environment: Environment,
   caller: Caller,
 ): Promise<FleetNumbers> {
-  authorize(caller.principal, 'view');
+  // What the server counts of itself is of all VMs together.
+  authorize(caller.principal, 'view', FLEET);
   const db = environment.catalog.read;
-  const hosts = await listHosts(db, { limit: 1000 });
+  const reach = reachOf(caller.principal, 'view');
+  const hosts = await listHosts(db, reach, { limit: 1000 });
   return {
-    jobs: await countJobsByState(db),
-    snapshots: await countSnapshotsByState(db),
+    jobs: await countJobsByState(db, reach),
+    snapshots: await countSnapshotsByState(db, reach),
     hosts: hosts.map(({ name, lastSeenAt }) => ({
       name,
       lastSeenMs: lastSeenAt === null ? null : Date.parse(lastSeenAt),
     })),
-    auditSequence: (await readAuditHead(db))?.sequence ?? 0,
+    auditSequence: mayDo(caller.principal, 'read-audit', FLEET)
+      ? ((await readAuditHead(db))?.sequence ?? 0)
+      : null,
   };
 }

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Host, hostListQuerySchema, hostPageSchema } from '../../contract/hosts.ts';
-import { authorize } from '../access/principal.ts';
+import { authorizeSomewhere, reachOf } from '../access/principal.ts';
 import { listHosts, type HostListRow } from '../database/hosts.ts';
 import { decodeCursor, namedCursorSchema, pageFrom, pageLimit } from './cursor.ts';
 import type { Caller, Environment } from './environment.ts';
@@ -13,10 +13,13 @@ export async function hostList(
   caller: Caller,
   query: z.output<typeof hostListQuerySchema>,
 ): Promise<z.output<typeof hostPageSchema>> {
-  authorize(caller.principal, 'view');
+  authorizeSomewhere(caller.principal, 'view');
   const limit = pageLimit(query);
   const after = decodeCursor(namedCursorSchema, query.cursor);
-  const rows = await listHosts(environment.catalog.read, { limit: limit + 1, after });
+  const rows = await listHosts(environment.catalog.read, reachOf(caller.principal, 'view'), {
+    limit: limit + 1,
+    after,
+  });
   const nowMs = environment.clock.now().getTime();
   return pageFrom(rows, {
     limit,

@@ -3,7 +3,13 @@ import type { Job, jobListQuerySchema, jobPageSchema } from '../../contract/jobs
 import { jobKindSchema } from '../../contract/scalars.ts';
 import { jobCan } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize } from '../access/principal.ts';
+import {
+  authorizeSomewhere,
+  mayDo,
+  reachOf,
+  type Principal,
+  type Target,
+} from '../access/principal.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Reader } from '../database/catalog.ts';
 import { listSteps, type JobStepRow } from '../database/job-steps.ts';
@@ -14,6 +20,7 @@ import { decodeCursor, idCursorSchema, pageFrom, pageLimit } from './cursor.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
 import { auditEntry, recordedAct } from './recorded.ts';
 import { requireRequest } from './request-view.ts';
+import { targetOfVmId } from './targets.ts';
 import { cancelJobOf, requireOwnOrAdministrator } from './cancel-request.ts';
 
 async function toJobViews(db: Reader, rows: readonly JobRow[]): Promise<Job[]> {
@@ -63,14 +70,21 @@ const toStepView = ({
   error: failure,
 });
 
-async function requireJob(db: Reader, id: string): Promise<JobRow> {
-  const row = await findJob(db, id);
-  if (!row) throw new OperationError('not_found', `There is no job ${id}.`);
-  return row;
+/** For whoever may not see it, it does not exist. */
+async function requireVisibleJob(
+  db: Reader,
+  principal: Principal,
+  id: string,
+): Promise<{ job: JobRow; target: Target }> {
+  const job = await findJob(db, id);
+  const target = job && (await targetOfVmId(db, job.vmId));
+  if (!target || !mayDo(principal, 'view', target))
+    throw new OperationError('not_found', `There is no job ${id}.`);
+  return { job, target };
 }
 
-async function jobView(db: Reader, id: string): Promise<Job> {
-  const [view] = await toJobViews(db, [await requireJob(db, id)]);
+async function jobView(db: Reader, principal: Principal, id: string): Promise<Job> {
+  const [view] = await toJobViews(db, [(await requireVisibleJob(db, principal, id)).job]);
   if (!view) throw new Error('one row makes one view');
   return view;
 }
@@ -80,12 +94,13 @@ export async function jobList(
   caller: Caller,
   query: z.output<typeof jobListQuerySchema>,
 ): Promise<z.output<typeof jobPageSchema>> {
-  authorize(caller.principal, 'view');
+  authorizeSomewhere(caller.principal, 'view');
   const limit = pageLimit(query);
   const db = environment.catalog.read;
   const rows = await listJobs(
     db,
     {
+      reach: reachOf(caller.principal, 'view'),
       kinds: query.kind,
       states: query.state,
       hostId: query.hostId,
@@ -99,8 +114,8 @@ export async function jobList(
 }
 
 export async function jobGet(environment: Environment, caller: Caller, id: string): Promise<Job> {
-  authorize(caller.principal, 'view');
-  return await jobView(environment.catalog.read, id);
+  authorizeSomewhere(caller.principal, 'view');
+  return await jobView(environment.catalog.read, caller.principal, id);
 }
 
 export async function jobCancel(
@@ -110,9 +125,10 @@ export async function jobCancel(
 ): Promise<Job> {
   const act = { action: 'job.cancel', resourceType: 'job', resourceId: id };
   return await recordedAct(environment, caller, act, async (tx) => {
-    const job = await requireJob(tx, id);
+    authorizeSomewhere(caller.principal, 'view');
+    const { job, target } = await requireVisibleJob(tx, caller.principal, id);
     const request = await requireRequest(tx, job.requestId);
-    requireOwnOrAdministrator(caller, request);
+    requireOwnOrAdministrator(caller, request, target);
     const verdict = jobCan.cancel(job);
     if (!verdict.allowed)
       throw new OperationError('wrong_state', verdict.reason, { details: { state: job.state } });
@@ -127,6 +143,6 @@ export async function jobCancel(
         outcome: 'succeeded',
       }),
     );
-    return await jobView(tx, id);
+    return await jobView(tx, caller.principal, id);
   });
 }

@@ -2,7 +2,7 @@ import type { OtherPlan, Plan, PlanProblem, RestorePlan } from '../../contract/p
 import { requestParametersSchema } from '../../contract/requests.ts';
 import type { SnapshotRestoreInput } from '../../contract/snapshot-inputs.ts';
 import { isErrorCode, OperationError } from '../../shared/errors.ts';
-import { mayDo, type Principal } from '../access/principal.ts';
+import { mayDo, reachOf, type Principal } from '../access/principal.ts';
 import type { Reader } from '../database/catalog.ts';
 import type { RequestRow } from '../database/requests.ts';
 import type { SnapshotRow } from '../database/snapshots.ts';
@@ -11,6 +11,7 @@ import { planRestore } from '../policy/plan-restore.ts';
 import { confirmationFor } from './confirmation.ts';
 import { planRuleChange } from './rule-changes.ts';
 import { requireSnapshot, toSnapshotView } from './snapshots.ts';
+import { targetOfVmId } from './targets.ts';
 import { planForVm, requireVm, roomOf, toVmView } from './vms.ts';
 
 /** What a request would do now, for the one who asked for it. */
@@ -47,9 +48,11 @@ export async function planRestoreOf(
     wish: input,
     nameTaken:
       input.mode === 'new-vm' &&
-      (await findVmsByName(db, input.name)).some((other) => other.present),
+      (await findVmsByName(db, input.name, reachOf(requester, 'view'))).some(
+        (other) => other.present,
+      ),
     freeBytes: (await roomOf(db, snapshot.hostId)).scratchFreeBytes,
-    mayPower: mayDo(requester, 'power'),
+    mayPower: mayDo(requester, 'power', await targetOfVmId(db, snapshot.vmId)),
     confirmation: await confirmationFor(db, requester, { operation: 'restore', vm }),
   });
 }

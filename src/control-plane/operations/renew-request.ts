@@ -29,7 +29,7 @@ export const requestRenew = (
 ): Promise<Request> =>
   decide(environment, caller, { ...wish, kind: 'renew' }, async (deciding) => {
     const { tx, request, decisions, at } = deciding;
-    if (!mayAskForRenewal(caller, request))
+    if (!mayAskForRenewal(deciding))
       throw new OperationError(
         'forbidden',
         'Only the requester and those who may approve can have a plan renewed.',

@@ -6,7 +6,7 @@ import type {
 } from '../../contract/repositories.ts';
 import type { Request } from '../../contract/requests.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize } from '../access/principal.ts';
+import { authorize, authorizeSomewhere, FLEET, mayDo } from '../access/principal.ts';
 import { findRepository, listRepositories, type RepositoryRow } from '../database/repositories.ts';
 import { decodeCursor, idCursorSchema, pageFrom, pageLimit } from './cursor.ts';
 import type { Caller, Environment } from './environment.ts';
@@ -35,7 +35,9 @@ export async function repositoryList(
   caller: Caller,
   query: z.output<typeof repositoryListQuerySchema>,
 ): Promise<z.output<typeof repositoryPageSchema>> {
-  authorize(caller.principal, 'view');
+  authorizeSomewhere(caller.principal, 'view');
+  // What is in a repository is of all VMs together.
+  if (!mayDo(caller.principal, 'view', FLEET)) return { items: [], nextCursor: null };
   const limit = pageLimit(query);
   const after = decodeCursor(idCursorSchema, query.cursor);
   const rows = await listRepositories(environment.catalog.read, { limit: limit + 1, after });
@@ -50,7 +52,7 @@ export async function repositoryCollect(
 ): Promise<Request> {
   const act = { action: 'repository.collect', resourceType: 'repository', resourceId: id };
   return await answerOnce(environment, caller, { ...options, act, body: { id } }, async (tx) => {
-    authorize(caller.principal, 'manage-repository');
+    authorize(caller.principal, 'manage-repository', FLEET);
     const repository = await findRepository(tx, id);
     if (!repository) throw new OperationError('not_found', `There is no repository ${id}.`);
     return await placeRequest(environment, caller, tx, {

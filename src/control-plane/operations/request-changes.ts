@@ -10,6 +10,7 @@ import { findVm } from '../database/vms.ts';
 import { describePlanChange } from '../policy/plan-changes.ts';
 import { rightFor } from './operation-rights.ts';
 import { planAgain } from './plan-request.ts';
+import { targetOfVmId } from './targets.ts';
 import { requireStates } from './start-request.ts';
 
 /**
@@ -39,7 +40,8 @@ export async function requireRequester(tx: Writer, request: RequestRow): Promise
     );
   const right = rightFor(request.operation);
   const snapshot = request.snapshot && (await findSnapshot(tx, request.snapshot.id));
-  if (mayDo(requester, right, { createdById: snapshot?.createdBy.id })) return requester;
+  const { vm } = await targetOfVmId(tx, request.vm?.id ?? null);
+  if (mayDo(requester, right, { vm, createdById: snapshot?.createdBy.id })) return requester;
   throw planChanged(
     `${name}, who asked for it, has no right "${right}" for it any more.`,
     'Reject the request, or give them the right again.',

@@ -9,16 +9,32 @@ import type { Right } from '../../contract/rights.ts';
 import { requestCan, type Verdict } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { loadPrincipal } from '../access/load-principal.ts';
-import { mayDo, type Principal } from '../access/principal.ts';
+import { mayDo, type Principal, type Target } from '../access/principal.ts';
 import type { Reader } from '../database/catalog.ts';
 import { listDecisions, type DecisionRow } from '../database/request-decisions.ts';
 import { findRequest, type RequestRow } from '../database/requests.ts';
+import { isAdministrator, targetOfVmId } from './targets.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
+
+const noSuchRequest = (id: string): OperationError =>
+  new OperationError('not_found', `There is no request ${id}.`);
 
 export async function requireRequest(db: Reader, id: string): Promise<RequestRow> {
   const row = await findRequest(db, id);
-  if (!row) throw new OperationError('not_found', `There is no request ${id}.`);
+  if (!row) throw noSuchRequest(id);
   return row;
+}
+
+/** For whoever may not see it, it does not exist. */
+export async function requireVisibleRequest(
+  db: Reader,
+  principal: Principal,
+  id: string,
+): Promise<{ request: RequestRow; target: Target }> {
+  const request = await requireRequest(db, id);
+  const target = await targetOfVmId(db, request.vm?.id ?? null);
+  if (!mayDo(principal, 'view', target)) throw noSuchRequest(id);
+  return { request, target };
 }
 
 export async function viewRequest(
@@ -49,8 +65,13 @@ export async function viewRequests(
   const now = timestamp(environment);
   const views: Request[] = [];
   for (const row of rows) {
-    const made = await viewDecisions(row, decisions.get(row.id) ?? [], stillMayApprove);
-    views.push(toRequestView(row, made, { principal: caller.principal, now }));
+    const target = await targetOfVmId(db, row.vm?.id ?? null);
+    const made = await viewDecisions(
+      row,
+      decisions.get(row.id) ?? [],
+      async (id) => await stillMayApprove(id, target),
+    );
+    views.push(toRequestView(row, made, { principal: caller.principal, target, now }));
   }
   return views;
 }
@@ -59,7 +80,7 @@ export async function viewRequests(
 function toRequestView(
   row: RequestRow,
   decisions: Decision[],
-  who: { principal: Principal; now: string },
+  who: { principal: Principal; target: Target; now: string },
 ): Request {
   const { hostId: _hostId, sourceAddress: _sourceAddress, version: _version, ...view } = row;
   return {
@@ -76,25 +97,22 @@ function toRequestView(
 export const countApprovals = (decisions: readonly Pick<Decision, 'counts'>[]): number =>
   decisions.filter(({ counts }) => counts).length;
 
-type ApproverCheck = (principalId: string) => Promise<boolean>;
+type ApproverCheck = (principalId: string, target: Target) => Promise<boolean>;
 
 /** Whoever was disabled or lost the right since approving does not count any more. */
 export function createApproverCheck(db: Reader): ApproverCheck {
-  const known = new Map<string, boolean>();
-  return async (principalId) => {
-    const before = known.get(principalId);
-    if (before !== undefined) return before;
-    const principal = await loadPrincipal(db, principalId);
-    const may = principal !== undefined && mayDo(principal, 'approve');
-    known.set(principalId, may);
-    return may;
+  const known = new Map<string, Principal | undefined>();
+  return async (principalId, target) => {
+    if (!known.has(principalId)) known.set(principalId, await loadPrincipal(db, principalId));
+    const principal = known.get(principalId);
+    return principal !== undefined && mayDo(principal, 'approve', target);
   };
 }
 
 export async function viewDecisions(
   request: RequestRow,
   rows: readonly DecisionRow[],
-  stillMayApprove: ApproverCheck,
+  stillMayApprove: (principalId: string) => Promise<boolean>,
 ): Promise<Decision[]> {
   const decisions: Decision[] = [];
   for (const { requestId: _requestId, round, ...row } of rows) {
@@ -109,10 +127,13 @@ export async function viewDecisions(
 
 type Judged = RequestRow & { readonly decisions: readonly Decision[] };
 
-function judge(request: Judged, who: { principal: Principal; now: string }): MayDecide {
-  const { principal, now } = who;
+function judge(
+  request: Judged,
+  who: { principal: Principal; target: Target; now: string },
+): MayDecide {
+  const { principal, target, now } = who;
   const permit = (rights: readonly Right[], verdict: Verdict): MayDecide['approve'] => {
-    const [missing] = rights.some((right) => mayDo(principal, right)) ? [] : rights;
+    const [missing] = rights.some((right) => mayDo(principal, right, target)) ? [] : rights;
     if (missing !== undefined)
       return {
         allowed: false,
@@ -137,11 +158,8 @@ function judge(request: Judged, who: { principal: Principal; now: string }): May
       requestCan.cancel(request, {
         id: principal.ref.id,
         now,
-        isAdministrator: isAdministrator(principal),
+        isAdministrator: isAdministrator(principal, target),
       }),
     ),
   };
 }
-
-export const isAdministrator = (principal: Principal): boolean =>
-  principal.role === 'administrator' && principal.rights.has('manage-access');

@@ -4,11 +4,11 @@ import type {
   requestListQuerySchema,
   requestPageSchema,
 } from '../../contract/requests.ts';
-import { authorize } from '../access/principal.ts';
+import { authorizeSomewhere, reachOf } from '../access/principal.ts';
 import { listRequests } from '../database/requests.ts';
 import { decodeCursor, idCursorSchema, pageFrom, pageLimit } from './cursor.ts';
 import type { Caller, Environment } from './environment.ts';
-import { requireRequest, viewRequest, viewRequests } from './request-view.ts';
+import { requireVisibleRequest, viewRequest, viewRequests } from './request-view.ts';
 import { etagOf, type Versioned } from './versioned.ts';
 
 export async function requestList(
@@ -16,12 +16,13 @@ export async function requestList(
   caller: Caller,
   query: z.output<typeof requestListQuerySchema>,
 ): Promise<z.output<typeof requestPageSchema>> {
-  authorize(caller.principal, 'view');
+  authorizeSomewhere(caller.principal, 'view');
   const limit = pageLimit(query);
   const db = environment.catalog.read;
   const rows = await listRequests(
     db,
     {
+      reach: reachOf(caller.principal, 'view'),
       operations: query.operation,
       states: query.state,
       vmId: query.vmId,
@@ -39,8 +40,11 @@ export async function requestGet(
   caller: Caller,
   id: string,
 ): Promise<Versioned<Request>> {
-  authorize(caller.principal, 'view');
+  authorizeSomewhere(caller.principal, 'view');
   const db = environment.catalog.read;
-  const row = await requireRequest(db, id);
-  return { body: await viewRequest(environment, caller, db, row), etag: etagOf(row.version) };
+  const { request } = await requireVisibleRequest(db, caller.principal, id);
+  return {
+    body: await viewRequest(environment, caller, db, request),
+    etag: etagOf(request.version),
+  };
 }

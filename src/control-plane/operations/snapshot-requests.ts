@@ -6,17 +6,20 @@ import type {
   SnapshotRestoreInput,
   SnapshotVerifyInput,
 } from '../../contract/snapshot-inputs.ts';
+import type { Right } from '../../contract/rights.ts';
 import { snapshotCan } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize } from '../access/principal.ts';
+import { authorize, authorizeSomewhere } from '../access/principal.ts';
+import type { Writer } from '../database/catalog.ts';
 import type { SnapshotRow } from '../database/snapshots.ts';
 import { findVm, type VmRow } from '../database/vms.ts';
 import type { Caller, Environment } from './environment.ts';
 import { answerOnce, type OnceOptions } from './idempotency.ts';
 import { placeRequest } from './place-request.ts';
 import { planOther, planRestoreOf } from './plan-request.ts';
-import { requireSnapshot, requireState } from './snapshots.ts';
+import { requireVisibleSnapshot, requireState } from './snapshots.ts';
 import { chooseSnapshotName } from './snapshot-names.ts';
+import { targetOf } from './targets.ts';
 import { requireMatch } from './versioned.ts';
 import { planForVm, resolveVm } from './vms.ts';
 
@@ -32,8 +35,9 @@ export async function snapshotCreate(
 ): Promise<Request> {
   const act = { action: 'snapshot.create', resourceType: 'vm', resourceName: input.vm };
   return await answerOnce(environment, caller, { ...options, act, body: input }, async (tx) => {
-    authorize(caller.principal, 'create');
-    const vm = await resolveVm(tx, input.vm);
+    authorizeSomewhere(caller.principal, 'create');
+    const vm = await resolveVm(tx, caller.principal, input.vm);
+    authorize(caller.principal, 'create', targetOf(vm));
     const name = await chooseSnapshotName(tx, vm, {
       wished: input.name,
       now: environment.clock.now(),
@@ -64,10 +68,8 @@ export async function snapshotRestore(
 ): Promise<Request> {
   const act = { action: 'snapshot.restore', resourceType: 'snapshot', resourceId: wish.id };
   return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
-    authorize(caller.principal, 'restore');
     const { input } = wish;
-    const snapshot = await requireSnapshot(tx, wish.id);
-    const vm = (await findVm(tx, snapshot.vmId)) ?? null;
+    const { snapshot, vm } = await requireAllowed(tx, caller, { id: wish.id, right: 'restore' });
     if (input.mode === 'rollback') {
       requireConfirmation(snapshot, vm, input.confirmVmName);
       requireState(snapshot, snapshotCan.rollBack(snapshot, vm));
@@ -89,11 +91,7 @@ export async function snapshotDelete(
 ): Promise<Request> {
   const act = { action: 'snapshot.delete', resourceType: 'snapshot', resourceId: wish.id };
   return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
-    // Without the right at all nothing is looked up, so that nothing can be learned from the answer.
-    if (!caller.principal.rights.has('delete')) authorize(caller.principal, 'delete');
-    const snapshot = await requireSnapshot(tx, wish.id);
-    authorize(caller.principal, 'delete', { createdById: snapshot.createdBy.id });
-    const vm = (await findVm(tx, snapshot.vmId)) ?? null;
+    const { snapshot, vm } = await requireAllowed(tx, caller, { id: wish.id, right: 'delete' });
     requireConfirmation(snapshot, vm, wish.input.confirmVmName);
     requireState(snapshot, snapshotCan.delete(snapshot));
     requireMatch(snapshot.version, options.ifMatch);
@@ -113,10 +111,8 @@ export async function snapshotVerify(
 ): Promise<Request> {
   const act = { action: 'snapshot.verify', resourceType: 'snapshot', resourceId: wish.id };
   return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
-    authorize(caller.principal, 'view');
-    const snapshot = await requireSnapshot(tx, wish.id);
+    const { snapshot, vm } = await requireAllowed(tx, caller, { id: wish.id, right: 'view' });
     requireState(snapshot, snapshotCan.verify(snapshot));
-    const vm = (await findVm(tx, snapshot.vmId)) ?? null;
     return await placeRequest(environment, caller, tx, {
       ...aboutSnapshot(snapshot, act.action, {}),
       parameters: { ...wish.input, operation: 'verify' },
@@ -133,11 +129,9 @@ export async function snapshotExport(
 ): Promise<Request> {
   const act = { action: 'snapshot.export', resourceType: 'snapshot', resourceId: wish.id };
   return await answerOnce(environment, caller, { ...options, act, body: wish }, async (tx) => {
-    authorize(caller.principal, 'export');
     const { input } = wish;
-    const snapshot = await requireSnapshot(tx, wish.id);
+    const { snapshot, vm } = await requireAllowed(tx, caller, { id: wish.id, right: 'export' });
     requireState(snapshot, snapshotCan.export(snapshot));
-    const vm = (await findVm(tx, snapshot.vmId)) ?? null;
     if (input.includeMemory && snapshot.level !== 'memory')
       throw new OperationError(
         'invalid_input',
@@ -152,6 +146,18 @@ export async function snapshotExport(
       plan: await planOther(tx, caller.principal, { operation: 'export', snapshot, vm }),
     });
   });
+}
+
+/** Who may do it nowhere, and who may not see the snapshot, learn nothing about it. */
+async function requireAllowed(
+  tx: Writer,
+  caller: Caller,
+  wish: { id: string; right: Right },
+): Promise<{ snapshot: SnapshotRow; vm: VmRow | null }> {
+  authorizeSomewhere(caller.principal, wish.right);
+  const { snapshot, target } = await requireVisibleSnapshot(tx, caller.principal, wish.id);
+  authorize(caller.principal, wish.right, target);
+  return { snapshot, vm: (await findVm(tx, snapshot.vmId)) ?? null };
 }
 
 const aboutSnapshot = (

@@ -7,7 +7,14 @@ import type {
 } from '../../contract/snapshots.ts';
 import { snapshotCan, type Verdict } from '../../contract/state-predicates.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize } from '../access/principal.ts';
+import {
+  authorize,
+  authorizeSomewhere,
+  mayDo,
+  reachOf,
+  type Principal,
+  type Target,
+} from '../access/principal.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Reader } from '../database/catalog.ts';
 import { listSnapshots } from '../database/snapshot-list.ts';
@@ -21,6 +28,7 @@ import {
 } from './cursor.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
 import { auditEntry, recordedAct } from './recorded.ts';
+import { targetOfVmId } from './targets.ts';
 import { etagOf, requireMatch, type Versioned } from './versioned.ts';
 
 export function toSnapshotView(row: SnapshotRow): Snapshot {
@@ -28,14 +36,28 @@ export function toSnapshotView(row: SnapshotRow): Snapshot {
   return view;
 }
 
+const noSuchSnapshot = (id: string): OperationError =>
+  new OperationError(
+    'not_found',
+    `There is no snapshot ${id}. "GET /api/v1/snapshots" lists those that are known.`,
+  );
+
 export async function requireSnapshot(db: Reader, id: string): Promise<SnapshotRow> {
   const row = await findSnapshot(db, id);
-  if (!row)
-    throw new OperationError(
-      'not_found',
-      `There is no snapshot ${id}. "GET /api/v1/snapshots" lists those that are known.`,
-    );
+  if (!row) throw noSuchSnapshot(id);
   return row;
+}
+
+/** With its VM, which says who may do what with it. For whoever may not see it, it does not exist. */
+export async function requireVisibleSnapshot(
+  db: Reader,
+  principal: Principal,
+  id: string,
+): Promise<{ snapshot: SnapshotRow; target: Target }> {
+  const snapshot = await requireSnapshot(db, id);
+  const { vm } = await targetOfVmId(db, snapshot.vmId);
+  if (!mayDo(principal, 'view', { vm })) throw noSuchSnapshot(id);
+  return { snapshot, target: { vm, createdById: snapshot.createdBy.id } };
 }
 
 /** Turns a predicate's no into the error for it. */
@@ -56,12 +78,18 @@ export async function snapshotList(
   caller: Caller,
   query: z.output<typeof snapshotListQuerySchema>,
 ): Promise<z.output<typeof snapshotPageSchema>> {
-  authorize(caller.principal, 'view');
+  authorizeSomewhere(caller.principal, 'view');
   const limit = pageLimit(query);
   const { state, level, label, order = 'newest', limit: _limit, cursor, ...filter } = query;
   const rows = await listSnapshots(
     environment.catalog.read,
-    { ...filter, states: state, levels: level, labels: parseLabelFilter(label) },
+    {
+      ...filter,
+      reach: reachOf(caller.principal, 'view'),
+      states: state,
+      levels: level,
+      labels: parseLabelFilter(label),
+    },
     { limit: limit + 1, order, after: decodeCursor(namedCursorSchema, cursor) },
   );
   return pageFrom(rows, { limit, toItem: toSnapshotView, keyOf: ({ name, id }) => ({ name, id }) });
@@ -72,9 +100,9 @@ export async function snapshotGet(
   caller: Caller,
   id: string,
 ): Promise<Versioned<Snapshot>> {
-  authorize(caller.principal, 'view');
-  const row = await requireSnapshot(environment.catalog.read, id);
-  return { body: toSnapshotView(row), etag: etagOf(row.version) };
+  authorizeSomewhere(caller.principal, 'view');
+  const { snapshot } = await requireVisibleSnapshot(environment.catalog.read, caller.principal, id);
+  return { body: toSnapshotView(snapshot), etag: etagOf(snapshot.version) };
 }
 
 export async function snapshotUpdate(
@@ -84,8 +112,13 @@ export async function snapshotUpdate(
 ): Promise<Versioned<Snapshot>> {
   const act = { action: 'snapshot.update', resourceType: 'snapshot', resourceId: change.id };
   return await recordedAct(environment, caller, act, async (tx) => {
-    authorize(caller.principal, 'create');
-    const before = await requireSnapshot(tx, change.id);
+    authorizeSomewhere(caller.principal, 'create');
+    const { snapshot: before, target } = await requireVisibleSnapshot(
+      tx,
+      caller.principal,
+      change.id,
+    );
+    authorize(caller.principal, 'create', target);
     requireState(before, snapshotCan.edit(before));
     requireMatch(before.version, change.ifMatch);
     await editSnapshot(tx, { ...change.input, id: before.id, at: timestamp(environment) });

@@ -7,9 +7,16 @@ import type {
   tokenPageSchema,
   Whoami,
 } from '../../contract/access.ts';
-import { rightSchema } from '../../contract/rights.ts';
+import type { Scope } from '../../contract/scope.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { ensureAdministrator } from '../access/first-administrator.ts';
+import {
+  type Principal,
+  mayDoSomewhere,
+  rightsSomewhere,
+  rolesSomewhere,
+} from '../access/principal.ts';
+import { knownRights } from '../access/roles.ts';
 import { issueToken } from '../access/tokens.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import {
@@ -29,7 +36,8 @@ const toTokenView = (row: TokenRow, owner: Token['owner']): Token => ({
   id: row.id,
   name: row.name,
   owner,
-  rights: row.rights && row.rights.flatMap((name) => rightSchema.safeParse(name).data ?? []),
+  rights: row.rights && knownRights(row.rights),
+  scopes: [...row.scopes],
   createdAt: row.createdAt,
   expiresAt: row.expiresAt,
   lastUsedAt: row.lastUsedAt,
@@ -37,8 +45,8 @@ const toTokenView = (row: TokenRow, owner: Token['owner']): Token => ({
 
 export const whoami = async (environment: Environment, caller: Caller): Promise<Whoami> => ({
   principal: caller.principal.ref,
-  roles: [caller.principal.role],
-  rights: [...caller.principal.rights],
+  roles: rolesSomewhere(caller.principal),
+  rights: rightsSomewhere(caller.principal),
   serverVersion: environment.version,
 });
 
@@ -67,7 +75,7 @@ export async function tokenCreate(
   const act = { action: 'token.create', resourceType: 'token', resourceName: input.name };
   return await recordedAct(environment, caller, act, async (tx) => {
     const owner = caller.principal.ref;
-    const missing = input.rights?.filter((right) => !caller.principal.rights.has(right)) ?? [];
+    const missing = input.rights?.filter((right) => !mayDoSomewhere(caller.principal, right)) ?? [];
     if (missing.length > 0)
       throw new OperationError(
         'forbidden',
@@ -81,10 +89,11 @@ export async function tokenCreate(
         'limit_reached',
         `Nobody may have more than ${TOKENS_PER_PRINCIPAL_MAX} tokens. Revoke one first.`,
       );
-    const rights = input.rights ?? [...caller.principal.rights];
+    const rights = input.rights ?? rightsSomewhere(caller.principal);
+    const scopes = scopesOf(caller.principal, input.scope);
     const { id, secret, createdAt } = await issueToken(
       tx,
-      { principalId: owner.id, name: input.name, rights, expiresAt: input.expiresAt },
+      { principalId: owner.id, name: input.name, rights, scopes, expiresAt: input.expiresAt },
       now,
     );
     await appendAuditEvent(
@@ -93,12 +102,27 @@ export async function tokenCreate(
         ...act,
         resourceId: id,
         outcome: 'succeeded',
-        details: { rights, expiresAt: input.expiresAt },
+        details: { rights, scopes, expiresAt: input.expiresAt },
       }),
     );
     const { name, expiresAt } = input;
-    return { id, name, owner, rights, createdAt, expiresAt, lastUsedAt: null, secret };
+    return { id, name, owner, rights, scopes, createdAt, expiresAt, lastUsedAt: null, secret };
   });
+}
+
+const TOKEN_SCOPES_MAX = 8;
+
+/** What is made with a token stays within what that token reaches, whatever labels come and go. */
+function scopesOf(principal: Principal, wished: Scope | null): Scope[] {
+  const inherited = principal.limits?.scopes ?? [];
+  const scopes = wished === null ? [...inherited] : [...inherited, wished];
+  const distinct = [...new Map(scopes.map((scope) => [JSON.stringify(scope), scope])).values()];
+  if (distinct.length > TOKEN_SCOPES_MAX)
+    throw new OperationError(
+      'limit_reached',
+      `A token cannot have more than ${TOKEN_SCOPES_MAX} scopes. Make it with a token that has fewer.`,
+    );
+  return distinct;
 }
 
 /** One's own; whether others exist is not told. */

@@ -2,7 +2,13 @@ import type { z } from 'zod';
 import type { CapturePlan, PreflightInput } from '../../contract/preflight.ts';
 import type { Vm, vmListQuerySchema, vmPageSchema, VmUpdateInput } from '../../contract/vms.ts';
 import { OperationError } from '../../shared/errors.ts';
-import { authorize, type Principal } from '../access/principal.ts';
+import {
+  authorize,
+  authorizeSomewhere,
+  mayDo,
+  reachOf,
+  type Principal,
+} from '../access/principal.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Reader } from '../database/catalog.ts';
 import { findHost } from '../database/hosts.ts';
@@ -18,6 +24,7 @@ import {
   parseLabelFilter,
 } from './cursor.ts';
 import { confirmationFor } from './confirmation.ts';
+import { targetOf } from './targets.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
 import { auditEntry, recordedAct } from './recorded.ts';
 import { etagOf, requireMatch, type Versioned } from './versioned.ts';
@@ -40,13 +47,28 @@ export async function requireVm(db: Reader, id: string): Promise<VmRow> {
   return row;
 }
 
-/** By id, or by name where only one VM has it; one that is present wins over those that are gone. */
-export async function resolveVm(db: Reader, idOrName: string): Promise<VmRow> {
+/** For whoever may not see it, it does not exist. */
+export async function requireVisibleVm(
+  db: Reader,
+  principal: Principal,
+  id: string,
+): Promise<VmRow> {
+  const row = await requireVm(db, id);
+  if (!mayDo(principal, 'view', targetOf(row))) throw noSuchVm(id);
+  return row;
+}
+
+/** Of those that may be seen: by id, or by name where only one VM has it; one that is present wins over those that are gone. */
+export async function resolveVm(
+  db: Reader,
+  principal: Principal,
+  idOrName: string,
+): Promise<VmRow> {
   const byId = isUuid(idOrName.toLowerCase())
     ? await findVm(db, idOrName.toLowerCase())
     : undefined;
-  if (byId) return byId;
-  const [first, second] = await findVmsByName(db, idOrName);
+  if (byId && mayDo(principal, 'view', targetOf(byId))) return byId;
+  const [first, second] = await findVmsByName(db, idOrName, reachOf(principal, 'view'));
   if (!first) throw noSuchVm(idOrName);
   if (second && first.present === second.present)
     throw new OperationError(
@@ -62,11 +84,12 @@ export async function vmList(
   caller: Caller,
   query: z.output<typeof vmListQuerySchema>,
 ): Promise<z.output<typeof vmPageSchema>> {
-  authorize(caller.principal, 'view');
+  authorizeSomewhere(caller.principal, 'view');
   const limit = pageLimit(query);
   const rows = await listVms(
     environment.catalog.read,
     {
+      reach: reachOf(caller.principal, 'view'),
       name: query.name,
       search: query.search,
       states: query.state,
@@ -84,8 +107,8 @@ export async function vmGet(
   caller: Caller,
   id: string,
 ): Promise<Versioned<Vm>> {
-  authorize(caller.principal, 'view');
-  const row = await requireVm(environment.catalog.read, id);
+  authorizeSomewhere(caller.principal, 'view');
+  const row = await requireVisibleVm(environment.catalog.read, caller.principal, id);
   return { body: toVmView(row), etag: etagOf(row.version) };
 }
 
@@ -96,8 +119,9 @@ export async function vmUpdate(
 ): Promise<Versioned<Vm>> {
   const act = { action: 'vm.update', resourceType: 'vm', resourceId: change.id };
   return await recordedAct(environment, caller, act, async (tx) => {
-    authorize(caller.principal, 'manage-access');
-    const before = await requireVm(tx, change.id);
+    authorizeSomewhere(caller.principal, 'manage-access');
+    const before = await requireVisibleVm(tx, caller.principal, change.id);
+    authorize(caller.principal, 'manage-access', targetOf(before));
     requireMatch(before.version, change.ifMatch);
     const { labels } = change.input;
     await setVmLabels(tx, { vmId: before.id, labels, at: timestamp(environment) });
@@ -121,12 +145,11 @@ export async function vmPreflight(
   caller: Caller,
   question: { id: string; input: PreflightInput },
 ): Promise<CapturePlan> {
-  authorize(caller.principal, 'create');
+  authorizeSomewhere(caller.principal, 'create');
   const db = environment.catalog.read;
-  return await planForVm(db, caller.principal, {
-    vm: await requireVm(db, question.id),
-    wish: question.input,
-  });
+  const vm = await requireVisibleVm(db, caller.principal, question.id);
+  authorize(caller.principal, 'create', targetOf(vm));
+  return await planForVm(db, caller.principal, { vm, wish: question.input });
 }
 
 /** The plan from what the worker reported last. */

@@ -30,13 +30,15 @@ type Action = keyof typeof DIALOGS;
 const ACTIONS: readonly Action[] = ['restore', 'verify', 'export', 'edit', 'delete'];
 
 function usePermissions(snapshot: Snapshot): Readonly<Record<Action, Permission>> {
-  const rights = useWhoami().data?.rights;
+  const whoami = useWhoami().data;
+  const rights = whoami?.rights;
+  const isMine = snapshot.createdBy.id === whoami?.principal.id;
   return {
     restore: permit(snapshotCan.restore(snapshot), 'restore', rights),
     verify: permit(snapshotCan.verify(snapshot), 'view', rights),
     export: permit(snapshotCan.export(snapshot), 'export', rights),
     edit: permit(snapshotCan.edit(snapshot), 'create', rights),
-    delete: permit(snapshotCan.delete(snapshot), 'delete', rights),
+    delete: permit(snapshotCan.delete(snapshot), isMine ? 'delete-own' : 'delete', rights),
   };
 }
 

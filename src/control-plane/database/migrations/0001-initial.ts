@@ -1,4 +1,5 @@
 import type { Migration } from '../migrate.ts';
+import { accessStatements } from './0001-access.ts';
 import { confirmationStatements } from './0001-confirmation.ts';
 
 /** Columns that say what a snapshot is: fixed once it is active (design: states). */
@@ -215,7 +216,6 @@ const tables = [
     id text primary key,
     name text not null unique,
     kind text not null check (kind in ('user', 'token', 'schedule', 'system')),
-    role text not null,
     created_at text not null,
     disabled_at text
   ) strict`,
@@ -225,6 +225,7 @@ const tables = [
     name text not null,
     secret_hash text not null unique,
     rights text check (json_valid(rights)),
+    scopes text not null default '[]' check (json_valid(scopes)),
     created_at text not null,
     expires_at text,
     revoked_at text,
@@ -304,5 +305,5 @@ const triggers = [
 
 export const initialSchema: Migration = {
   name: '0001-initial',
-  statements: [...tables, ...confirmationStatements, ...indexes, ...triggers],
+  statements: [...tables, ...accessStatements, ...confirmationStatements, ...indexes, ...triggers],
 };
