@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { AxeBuilder } from '@axe-core/playwright';
 import type { Browser, Page } from 'playwright-core';
+import { createClient } from '../../src/client/client.ts';
 import { launchBrowser, openDashboard, startDashboardService } from './dashboard-service.ts';
 import type { DashboardService, Visit, VisitOptions } from './dashboard-service.ts';
 import { advanceJob } from './seed-requests.ts';
@@ -316,5 +317,45 @@ test('the first load stays light: scripts of the overview are under 300 kB compr
       files.filter((file) => /\.(woff2?|ttf|map)$/.test(file)),
       [],
     );
+  });
+});
+
+test('a request says how many have approved and why one may not again; an emergency begins it', async () => {
+  const { fleet, url } = service;
+  const administrator = createClient({ baseUrl: url, token: fleet.tokens.administrator });
+  const operator = createClient({ baseUrl: url, token: fleet.tokens.operator });
+  await administrator.call('confirmationRuleCreate', {
+    body: { name: 'Exports', operations: ['export'], approvals: 2 },
+  });
+  const { id } = await operator.call('snapshotExport', {
+    params: { id: fleet.snapshotId },
+    body: { folder: '/srv/export' },
+  });
+  await visit({ token: fleet.tokens.approver }, async (page) => {
+    await page.goto(`${url}/requests/${id}`);
+    await page.getByText('0 of 2').waitFor();
+    await page.getByText('The rule "Exports" asks for 2 approvals').first().waitFor();
+    await page.getByRole('button', { name: 'Approve' }).click();
+    await page.getByRole('dialog').getByLabel('Comment').fill('Once is fine.');
+    await page.getByRole('dialog').getByRole('button', { name: 'Approve' }).click();
+    await page.getByText('1 of 2').waitFor();
+    await page.getByText('Once is fine.').waitFor();
+    const approve = page.getByRole('button', { name: 'Approve' });
+    await approve.hover();
+    await page.getByRole('tooltip').getByText('You approved already').waitFor();
+    assert.equal(await page.getByRole('button', { name: 'Emergency' }).count(), 0);
+    assert.deepEqual(await seriousIssues(page), []);
+  });
+  await visit({ token: fleet.tokens.administrator }, async (page) => {
+    await page.goto(`${url}/requests/${id}`);
+    await page.getByRole('button', { name: 'Emergency' }).click();
+    const dialog = page.getByRole('dialog');
+    const begin = dialog.getByRole('button', { name: 'Begin in an emergency' });
+    assert.ok(await begin.isDisabled());
+    assert.deepEqual(await seriousIssues(page), []);
+    await dialog.getByLabel('Say why').fill('The array is failing.');
+    await begin.click();
+    await page.getByText('Begun as an emergency.').waitFor();
+    await page.getByRole('blockquote').getByText('The array is failing.').waitFor();
   });
 });

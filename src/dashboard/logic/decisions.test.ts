@@ -5,7 +5,13 @@ import {
   snapshotCreateInputSchema,
   snapshotRestoreInputSchema,
 } from '../../contract/snapshot-inputs.ts';
-import { sampleSnapshot, sampleVm, VM_ID } from '../../client/samples.test-suite.ts';
+import {
+  sampleMayDecide,
+  sampleRequest,
+  sampleSnapshot,
+  sampleVm,
+  VM_ID,
+} from '../../client/samples.test-suite.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { createBody } from './create-input.ts';
 import { formatLabelLines, parseLabelLines } from './label-lines.ts';
@@ -16,7 +22,8 @@ import { judgeSpace } from './repository-space.ts';
 import { emptyRestoreForm, restoreBody, startChoice } from './restore-form.ts';
 import { compareDisks, countTakenSince } from './restore-loss.ts';
 import { touchedQueries } from './touched-queries.ts';
-import { permit } from './verdicts.ts';
+import { offeredDecisions } from './offered-decisions.ts';
+import { permissionOf, permit } from './verdicts.ts';
 import { filterVms } from './vm-filter.ts';
 
 const NOW = new Date('2026-03-02T00:00:00.000Z');
@@ -152,4 +159,38 @@ test('space and rates stay finite', () => {
   for (let at = 0; at < 2000; at += 1) history = addRate(history, at * 1000, at);
   assert.equal(history.times.length, 600);
   assert.equal(addRate(history, 5, 1), history);
+});
+
+test('what is offered for a request depends on its state, its requester, and the right to override', () => {
+  const lacking = { allowed: false, reason: 'No.', missingRight: 'emergency' } as const;
+  const notMine = { allowed: false, reason: 'Not yours.', missingRight: null } as const;
+  const offer = (changes: object, callerId: string, isBrief = false) =>
+    offeredDecisions(sampleRequest({ state: 'pending', ...changes }), { callerId, isBrief });
+  const others = { mayDecide: sampleMayDecide({ override: lacking, cancel: notMine }) };
+  assert.deepEqual(offer({}, 'u2'), [
+    'approve',
+    'reject',
+    'comment',
+    'renew',
+    'override',
+    'cancel',
+  ]);
+  assert.deepEqual(offer(others, 'u2'), ['approve', 'reject', 'comment', 'renew']);
+  assert.deepEqual(offer(others, 'u2', true), ['approve', 'reject']);
+  assert.deepEqual(offer(others, 'u1', true), ['approve', 'reject', 'cancel']);
+  assert.deepEqual(offer({ state: 'executing', ...others }, 'u2'), ['comment', 'cancel']);
+  assert.deepEqual(offer({ state: 'rejected' }, 'u1'), []);
+});
+
+test('what the server says one may do becomes a reason: a missing right before anything else', () => {
+  const yes = { allowed: true, reason: null, missingRight: null };
+  assert.deepEqual(permissionOf(yes), { allowed: true });
+  assert.deepEqual(permissionOf({ allowed: false, reason: 'x', missingRight: 'approve' }), {
+    allowed: false,
+    missingRight: 'approve',
+  });
+  assert.deepEqual(permissionOf({ allowed: false, reason: 'Twice.', missingRight: null }), {
+    allowed: false,
+    reason: 'Twice.',
+  });
 });

@@ -58,19 +58,21 @@ function RequestContent({ request }: { readonly request: Request }): React.React
       )}
       {request.jobId === null ? null : <JobPanel jobId={request.jobId} />}
       <div className="kd-main-and-side">
-        <Panel title={t('request.plan')}>
-          {request.plan === null ? (
-            <p className="kd-quiet">{t('plan.none')}</p>
-          ) : (
-            <PlanView plan={request.plan} />
-          )}
-        </Panel>
         <div className="kd-stack">
-          <Panel title={t('field.request')}>
-            <RequestFacts request={request} />
+          <Panel title={t('request.plan')}>
+            {request.plan === null ? (
+              <p className="kd-quiet">{t('plan.none')}</p>
+            ) : (
+              <PlanView plan={request.plan} />
+            )}
           </Panel>
           <Panel title={t('request.decisions')}>
             <DecisionList decisions={request.decisions} />
+          </Panel>
+        </div>
+        <div className="kd-stack">
+          <Panel title={t('field.request')}>
+            <RequestFacts request={request} />
           </Panel>
           <Panel title={t('request.asked')}>
             <RequestParameters parameters={request.parameters} />
@@ -143,15 +145,7 @@ function RequestFacts({ request }: { readonly request: Request }): React.ReactEl
         needed: request.approvalsNeeded,
       }),
     ],
-    [
-      t('request.rule'),
-      <>
-        {request.confirmation.rule?.name ?? t('request.noRule')}{' '}
-        <span className="kd-quiet" lang="en">
-          {request.confirmation.explanation}
-        </span>
-      </>,
-    ],
+    [t('request.rule'), request.confirmation.rule?.name ?? t('request.noRule')],
     request.approvalExpiresAt === null
       ? null
       : [t('request.beginsBy'), <TimeText at={request.approvalExpiresAt} relative />],

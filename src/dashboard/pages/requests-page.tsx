@@ -127,7 +127,7 @@ function RequestTable(props: {
         {
           title: t('common.actions'),
           isActions: true,
-          cell: (request) => <RequestDecisions request={request} />,
+          cell: (request) => <RequestDecisions request={request} isBrief />,
         },
       ]}
     />

@@ -1,8 +1,8 @@
 import { lazy, Suspense, useState } from 'react';
 import type { DecisionKind } from '../../contract/confirmation.ts';
 import type { Request } from '../../contract/requests.ts';
-import { requestIsOver } from '../../contract/state-predicates.ts';
 import { useWhoami } from '../api.ts';
+import { offeredDecisions } from '../logic/offered-decisions.ts';
 import { permissionOf } from '../logic/verdicts.ts';
 import { useTexts } from '../texts/i18n.ts';
 import { PermissionButton } from './permission.tsx';
@@ -23,15 +23,20 @@ const LOOKS: Readonly<Record<DecisionKind, Look>> = {
 };
 
 /** What can be done about a request now: what one may not do says why. */
-export function RequestDecisions({ request }: { readonly request: Request }): React.ReactNode {
+export function RequestDecisions(props: {
+  readonly request: Request;
+  /** Only what decides, for a row of a list. */
+  readonly isBrief?: boolean;
+}): React.ReactNode {
   const { t } = useTexts();
+  const { request, isBrief = false } = props;
   const [decision, setDecision] = useState<DecisionKind | null>(null);
   const whoami = useWhoami().data;
-  if (requestIsOver(request.state)) return null;
-  const isMine = request.requestedBy.id === whoami?.principal.id;
+  const offered = offeredDecisions(request, { callerId: whoami?.principal.id, isBrief });
+  if (offered.length === 0) return null;
   return (
     <div className="kd-actions">
-      {offeredDecisions(request, isMine).map((kind) => (
+      {offered.map((kind) => (
         <PermissionButton
           key={kind}
           size="sm"
@@ -49,17 +54,4 @@ export function RequestDecisions({ request }: { readonly request: Request }): Re
       )}
     </div>
   );
-}
-
-/** An emergency is offered only to those who may declare one. */
-function offeredDecisions(request: Request, isMine: boolean): DecisionKind[] {
-  if (request.state !== 'pending') return ['comment', 'cancel'];
-  return [
-    'approve',
-    'reject',
-    'comment',
-    'renew',
-    ...(request.mayDecide.override.missingRight === null ? (['override'] as const) : []),
-    ...(isMine || request.mayDecide.cancel.allowed ? (['cancel'] as const) : []),
-  ];
 }

@@ -45,7 +45,7 @@ export const PAGE_TEXTS = {
   'field.comment': ['Comment', 'コメント'],
   'field.job': ['Job', 'ジョブ'],
   'field.request': ['Request', '依頼'],
-  'field.approvals': ['Approvals needed', '必要な承認'],
+  'field.approvals': ['Approvals', '承認'],
   'field.finished': ['Finished', '終了日時'],
   'field.started': ['Started', '開始日時'],
   'field.progress': ['Progress', '進捗'],
