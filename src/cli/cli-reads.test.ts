@@ -178,6 +178,8 @@ test('the other lists and sheets', async () => {
       principal: { id: 'u1', name: 'aya', kind: 'user' },
       roles: ['operator'],
       rights: ['view', 'create'],
+      signInMethod: 'token',
+      session: null,
       serverVersion: '1',
     }),
     auditEventList: () => page(),

@@ -14,6 +14,8 @@ const WHOAMI = {
   principal: { id: 'u1', name: 'aya', kind: 'user' },
   roles: [],
   rights: ['view'],
+  signInMethod: 'token',
+  session: null,
   serverVersion: '1',
 } as const;
 

@@ -3,6 +3,7 @@ import { pageOf, pageQueryShape } from './page.ts';
 import { rightSchema } from './rights.ts';
 import { idSchema, principalRefSchema, singleLineSchema, timeSchema } from './scalars.ts';
 import { scopeSchema } from './scope.ts';
+import { signInMethodSchema } from './users.ts';
 
 export const whoamiSchema = z.object({
   principal: principalRefSchema,
@@ -10,6 +11,9 @@ export const whoamiSchema = z.object({
   roles: z.array(z.string()),
   /** Rights held over at least one VM. */
   rights: z.array(rightSchema),
+  signInMethod: signInMethodSchema,
+  /** Null for a token. `csrfToken` goes with every call that changes something, as X-CSRF-Token. */
+  session: z.object({ id: idSchema, expiresAt: timeSchema, csrfToken: z.string() }).nullable(),
   serverVersion: z.string(),
 });
 export type Whoami = z.infer<typeof whoamiSchema>;

@@ -10,6 +10,8 @@ export interface RouteDefinition {
   readonly summary: string;
   /** Null: whoever is signed in may call it, and the operation decides by the thing at hand. */
   readonly right: Right | null;
+  /** Needs no credentials. */
+  readonly open?: boolean;
   /** 202 answers carry `Location` of the request, 201 of the new resource. */
   readonly status: 200 | 201 | 202 | 204;
   readonly audited: boolean;

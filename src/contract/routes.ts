@@ -22,6 +22,7 @@ import {
 import { requestRoutes } from './request-routes.ts';
 import { read, wish, type RouteDefinition } from './route-definition.ts';
 import { idParamsSchema } from './scalars.ts';
+import { signInRoutes } from './sign-in-routes.ts';
 import {
   snapshotCreateInputSchema,
   snapshotDeleteInputSchema,
@@ -291,6 +292,8 @@ export const routes = {
     params: idParamsSchema,
     response: null,
   },
+
+  ...signInRoutes,
 } as const satisfies Record<string, RouteDefinition>;
 
 export type Routes = typeof routes;

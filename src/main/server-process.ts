@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { RATE_LIMITS } from '../control-plane/http/create-server.ts';
+import { RATE_LIMITS } from '../control-plane/http/identify.ts';
 import { describeThrown } from '../shared/errors.ts';
 import { endOfProcess, reportReady, settingsFromParent, untilAborted } from './child-process.ts';
 import { createPinoLogger } from './pino-logger.ts';
@@ -17,6 +17,13 @@ async function run(): Promise<void> {
     listen: settings.listen,
     logger: createPinoLogger({ name: 'server', level: settings.logLevel }),
     firstTokenFile: settings.adminTokenPath,
+    trustedProxies: settings.listen.trustedProxies,
+    signIn: {
+      sessionLifetimes: {
+        idleMs: settings.session.idleMinutes * 60_000,
+        absoluteMs: settings.session.absoluteHours * 3600_000,
+      },
+    },
     rateLimits: { ...RATE_LIMITS, perTokenAndMinute: settings.callsPerTokenAndMinute },
     ...(existsSync(DASHBOARD_FOLDER) && { dashboardFolder: DASHBOARD_FOLDER }),
   });

@@ -2,8 +2,13 @@ import { rename, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { openCatalog } from '../control-plane/database/catalog.ts';
-import { createServer, type RateLimits } from '../control-plane/http/create-server.ts';
-import type { Environment } from '../control-plane/operations/environment.ts';
+import { createServer } from '../control-plane/http/create-server.ts';
+import type { RateLimits } from '../control-plane/http/identify.ts';
+import {
+  createSignInSettings,
+  type Environment,
+  type SignInSettings,
+} from '../control-plane/operations/environment.ts';
 import { startMaintenance } from '../control-plane/operations/maintenance.ts';
 import { firstStart } from '../control-plane/operations/tokens.ts';
 import { systemClock, type Clock } from '../shared/clock.ts';
@@ -23,6 +28,9 @@ export interface ServerOptions {
   /** The built dashboard; without it only the API is served. */
   readonly dashboardFolder?: string;
   readonly rateLimits?: RateLimits;
+  /** Proxies whose word on address, host and protocol of a browser is believed. */
+  readonly trustedProxies?: readonly string[];
+  readonly signIn?: Partial<SignInSettings>;
 }
 
 export interface RunningServer {
@@ -45,12 +53,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     clock,
     logger,
     version: packageDescription.version,
+    signIn: createSignInSettings(options.signIn),
   };
-  const { dashboardFolder, rateLimits } = options;
+  const { dashboardFolder, rateLimits, trustedProxies } = options;
   const app = await createServer({
     environment,
     ...(dashboardFolder !== undefined && { dashboardFolder }),
     ...(rateLimits !== undefined && { rateLimits }),
+    ...(trustedProxies !== undefined && { trustedProxies }),
   });
   try {
     const url = await app.listen(listen);

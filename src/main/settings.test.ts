@@ -81,7 +81,7 @@ test('options of the command win over the file', async (t) => {
     port: 2,
     simulated: true,
   });
-  assert.deepEqual(settings.listen, { host: '192.0.2.1', port: 2 });
+  assert.deepEqual(settings.listen, { host: '192.0.2.1', port: 2, trustedProxies: [] });
   assert.equal(settings.databasePath, '/srv/other/catalog.sqlite');
   assert.deepEqual(settings.hypervisor, { kind: 'simulated', vms: 12 });
 });

@@ -12,6 +12,8 @@ const absolutePath = z
   .max(4096)
   .refine((value) => path.isAbsolute(value), 'must be an absolute path');
 
+const networkSchema = z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()]);
+
 /** The configuration file; every key may be left out. docs/operations/configuration.md explains each. */
 export const configFileSchema = z.strictObject({
   dataFolder: absolutePath.default(DEFAULT_DATA_FOLDER),
@@ -19,6 +21,13 @@ export const configFileSchema = z.strictObject({
     .strictObject({
       host: z.string().default('127.0.0.1'),
       port: z.int().min(0).max(65_535).default(8470),
+      trustedProxies: z.array(networkSchema).max(64).default([]),
+    })
+    .prefault({}),
+  session: z
+    .strictObject({
+      idleMinutes: z.int().min(1).max(1440).default(60),
+      absoluteHours: z.int().min(1).max(720).default(12),
     })
     .prefault({}),
   hypervisor: z
@@ -99,6 +108,7 @@ export async function loadSettings(overrides: SettingsOverrides): Promise<Settin
     file.path,
   );
   const listen = {
+    ...config.listen,
     host: overrides.host ?? config.listen.host,
     port: overrides.port ?? config.listen.port,
   };

@@ -284,6 +284,28 @@ CREATE TABLE scratch_reservations (
     released_at text
   ) strict;
 
+CREATE TABLE sessions (
+    id text primary key,
+    principal_id text not null references principals (id),
+    secret_hash text not null unique,
+    method text not null check (method in ('password', 'openid-connect')),
+    source_address text,
+    user_agent text,
+    created_at text not null,
+    last_used_at text not null,
+    expires_at text not null
+  ) strict;
+
+CREATE TABLE sign_in_throttles (
+    kind text not null check (kind in ('account', 'unknown', 'address')),
+    key text not null,
+    failures integer not null,
+    last_failed_at text not null,
+    blocked_until text,
+    refusal_recorded integer not null default 0 check (refusal_recorded in (0, 1)),
+    primary key (kind, key)
+  ) strict, without rowid;
+
 CREATE TABLE snapshots (
     id text primary key,
     vm_id text not null references vms (id),
@@ -336,6 +358,16 @@ CREATE TABLE tokens (
     last_used_at text
   ) strict;
 
+CREATE TABLE users (
+    principal_id text primary key references principals (id),
+    display_name text not null default '',
+    password_hash text,
+    password_changed_at text,
+    must_change_password integer not null default 0 check (must_change_password in (0, 1)),
+    last_sign_in_at text,
+    version integer not null default 1
+  ) strict;
+
 CREATE TABLE vms (
     id text primary key,
     host_id text not null references hosts (id),
@@ -381,6 +413,10 @@ CREATE INDEX requests_by_state on requests (state, expires_at);
 CREATE UNIQUE INDEX roles_name_unique on roles (name collate nocase);
 
 CREATE INDEX scratch_held on scratch_reservations (host_id) where released_at is null;
+
+CREATE INDEX sessions_by_principal on sessions (principal_id);
+
+CREATE INDEX sign_in_throttles_by_age on sign_in_throttles (kind, last_failed_at);
 
 CREATE INDEX snapshots_by_state on snapshots (state);
 

@@ -240,6 +240,34 @@ export interface CatalogSchema {
     revoked_at: string | null;
     last_used_at: string | null;
   };
+  users: {
+    principal_id: string;
+    display_name: Generated<string>;
+    password_hash: string | null;
+    password_changed_at: string | null;
+    must_change_password: Generated<number>;
+    last_sign_in_at: string | null;
+    version: Generated<number>;
+  };
+  sessions: {
+    id: string;
+    principal_id: string;
+    secret_hash: string;
+    method: string;
+    source_address: string | null;
+    user_agent: string | null;
+    created_at: string;
+    last_used_at: string;
+    expires_at: string;
+  };
+  sign_in_throttles: {
+    kind: string;
+    key: string;
+    failures: number;
+    last_failed_at: string;
+    blocked_until: string | null;
+    refusal_recorded: number;
+  };
   idempotency_keys: {
     principal_id: string;
     key: string;

@@ -92,6 +92,20 @@ export async function revokeToken(tx: Writer, change: { id: string; at: string }
     .execute();
 }
 
+/** All but one, if one is given; says how many. */
+export async function revokeTokensOf(
+  tx: Writer,
+  change: { principalId: string; exceptId: string | null; at: string },
+): Promise<number> {
+  let query = tx
+    .updateTable('tokens')
+    .set({ revoked_at: change.at })
+    .where('principal_id', '=', change.principalId)
+    .where('revoked_at', 'is', null);
+  if (change.exceptId !== null) query = query.where('id', '<>', change.exceptId);
+  return Number((await query.executeTakeFirst()).numUpdatedRows);
+}
+
 export async function touchToken(tx: Writer, change: { id: string; at: string }): Promise<void> {
   await tx
     .updateTable('tokens')

@@ -22,6 +22,11 @@ const BODIES: Partial<Record<OperationId, object>> = {
   requestComment: { comment: 'x' },
   requestOverride: { reason: 'x' },
   tokenCreate: { name: 'x' },
+  sessionCreate: { name: 'nobody', password: 'x' },
+  passwordChange: { newPassword: 'an unusual phrase' },
+  userCreate: { name: 'x' },
+  userUpdate: { displayName: 'x' },
+  userSetPassword: { temporaryPassword: 'an unusual phrase' },
 };
 
 const callRoute = (
@@ -56,7 +61,7 @@ test('every route refuses calls without a token and with a wrong one', async (t)
   const server = await startTestServer(t, {
     rateLimits: { perTokenAndMinute: 1000, failuresPerAddressAndMinute: 1000 },
   });
-  for (const operationId of operationIds)
+  for (const operationId of operationIds.filter((id) => !routeOf(id).open))
     for (const token of [null, WRONG_TOKEN, 'x', '']) {
       const response = await callRoute(server, operationId, token, UNKNOWN_ID);
       assert.equal(response.statusCode, 401, `${operationId} with ${token}`);
@@ -97,7 +102,7 @@ test('every route but the stream works for an administrator', async (t) => {
   const server = await startTestServer(t);
   const administrator = await server.token('administrator');
   for (const operationId of operationIds) {
-    if (operationId === 'eventStream') continue;
+    if (operationId === 'eventStream' || routeOf(operationId).open) continue;
     const known = await withSnapshot(server).catch(() => ({ snapshotId: UNKNOWN_ID }));
     const response = await callRoute(server, operationId, administrator, idFor(operationId, known));
     const expected = [routeOf(operationId).status, 404, 409];

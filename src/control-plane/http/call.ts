@@ -20,6 +20,8 @@ export interface Answer {
   readonly body: unknown;
   readonly etag?: string;
   readonly location?: string;
+  /** Goes into the cookie; null takes the cookie away. */
+  readonly sessionSecret?: string | null;
 }
 
 export type Handler = (call: Call) => Promise<Answer>;

@@ -3,6 +3,7 @@ import type { TestContext } from 'node:test';
 import type { Request } from '../../contract/requests.ts';
 import { silentLogger } from '../../shared/logger.ts';
 import { reportVm } from '../database/vms.ts';
+import { createSignInSettings } from '../operations/environment.ts';
 import { maintain } from '../operations/maintenance.ts';
 import { HOST_ID, startTestServer, WEB, type TestServer } from './server.test-suite.ts';
 
@@ -59,6 +60,7 @@ export const expire = (server: TestServer) =>
     clock: { now: () => new Date(server.clock.nowMs), monotonicMs: () => 0 },
     logger: silentLogger,
     version: '',
+    signIn: createSignInSettings(),
   });
 
 export const changeVm = (server: TestServer, changes: object) =>

@@ -1,19 +1,25 @@
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { operationIds, routeOf, type OperationId } from '../../contract/routes.ts';
+import { operationIds, routeOf, routes, type OperationId } from '../../contract/routes.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { newId } from '../../shared/ids.ts';
-import { identifyCaller, type Caller, type Environment } from '../operations/environment.ts';
+import type { Environment } from '../operations/environment.ts';
 import { createEventFeed } from '../operations/event-feed.ts';
+import { sessionCreate } from '../operations/sign-in.ts';
 import { checkReady, readFleetNumbers } from '../operations/health.ts';
+import { accessHandlers } from './access-handlers.ts';
 import { administrationHandlers } from './administration-handlers.ts';
 import { confirmationHandlers } from './confirmation-handlers.ts';
 import { createCall, type Answer, type Handler } from './call.ts';
 import { createEventStream } from './event-stream.ts';
 import { addDashboard, CONTENT_SECURITY_POLICY, isPageRequest } from './dashboard-files.ts';
+import { createIdentifier, RATE_LIMITS, type Identifier, type RateLimits } from './identify.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createOpenApiDocument } from './openapi.ts';
+import { findForeignOrigin } from './forgery.ts';
+import { parseInput } from './parse-input.ts';
+import { readSessionCookie, writeSessionCookie } from './session-cookie.ts';
 import { PROBLEM_MEDIA_TYPE, toProblem } from './problems.ts';
 import { requestHandlers } from './request-handlers.ts';
 import { snapshotHandlers } from './snapshot-handlers.ts';
@@ -23,20 +29,14 @@ const BODY_LIMIT_BYTES = 1024 * 1024;
 const REQUEST_TIMEOUT_MS = 30_000;
 
 /** Every route but the stream; the compiler says when one of the table is missing. */
-const handlers: Readonly<Record<Exclude<OperationId, 'eventStream'>, Handler>> = {
+const handlers: Readonly<Record<Exclude<OperationId, 'eventStream' | 'sessionCreate'>, Handler>> = {
   ...vmHandlers,
   ...snapshotHandlers,
   ...requestHandlers,
   ...confirmationHandlers,
   ...administrationHandlers,
+  ...accessHandlers,
 };
-
-export interface RateLimits {
-  readonly perTokenAndMinute: number;
-  readonly failuresPerAddressAndMinute: number;
-}
-
-export const RATE_LIMITS: RateLimits = { perTokenAndMinute: 1200, failuresPerAddressAndMinute: 60 };
 
 /** The HTTP interface over the operations; the caller listens on it, or injects calls. */
 export async function createServer(options: {
@@ -44,8 +44,10 @@ export async function createServer(options: {
   rateLimits?: RateLimits;
   /** The built dashboard; without it only the API is served. */
   dashboardFolder?: string;
+  /** Proxies whose word on address, host and protocol of the browser is believed. */
+  trustedProxies?: readonly string[];
 }): Promise<FastifyInstance> {
-  const { environment, rateLimits = RATE_LIMITS } = options;
+  const { environment, rateLimits = RATE_LIMITS, trustedProxies = [] } = options;
   const app = fastify({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
@@ -53,6 +55,7 @@ export async function createServer(options: {
     genReqId: () => newId(environment.clock.now().getTime()),
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
+    trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     routerOptions: { maxParamLength: 128 },
     // For what fails before there is a route, such as an address that is not UTF-8.
     frameworkErrors: (error, request, reply) => {
@@ -72,13 +75,13 @@ export async function createServer(options: {
   observe(app, environment, metrics);
   addOpenRoutes(app, environment);
   app.get('/metrics', async (request, reply) => {
-    const { caller } = await identify(request, reply);
+    const { caller } = await identify.caller(request, reply);
     const { contentType, text } = await metrics.render(await readFleetNumbers(environment, caller));
     return await reply.type(contentType).send(text);
   });
   const document = createOpenApiDocument(environment.version);
   app.get('/api/v1/openapi.json', async (request, reply) => {
-    await identify(request, reply);
+    await identify.caller(request, reply);
     return await reply.send(document);
   });
   for (const operationId of operationIds) {
@@ -88,9 +91,11 @@ export async function createServer(options: {
       url: path.replaceAll(/\{(\w+)\}/g, ':$1'),
       config: { operationId },
       handler: async (request, reply) => {
-        const { caller, secret } = await identify(request, reply);
+        if (operationId === 'sessionCreate')
+          return await answerSignIn(environment, identify, { request, reply });
+        const { caller, credentials } = await identify.caller(request, reply);
         if (operationId === 'eventStream')
-          return await stream.serve({ request, reply }, caller, secret);
+          return await stream.serve({ request, reply }, caller, credentials);
         const answer = await handlers[operationId](createCall(environment, caller, request));
         return await sendAnswer(reply, operationId, answer);
       },
@@ -111,6 +116,7 @@ async function sendAnswer(
 ): Promise<FastifyReply> {
   const route = routeOf(operationId);
   if (answer.etag !== undefined) reply.header('etag', answer.etag);
+  if (answer.sessionSecret !== undefined) writeSessionCookie(reply, answer.sessionSecret);
   if (answer.location !== undefined) reply.header('location', answer.location);
   reply.status(route.status).header('cache-control', 'no-store');
   if (route.response === null) return await reply.send();
@@ -119,48 +125,25 @@ async function sendAnswer(
     .send(route.response.parse(answer.body));
 }
 
-type Identifier = (
-  request: FastifyRequest,
-  reply: FastifyReply,
-) => Promise<{ caller: Caller; secret: string | undefined }>;
-
-function createIdentifier(
-  app: FastifyInstance,
+/** The one route of the table that needs no credentials, since it gives them. */
+async function answerSignIn(
   environment: Environment,
-  limits: RateLimits,
-): Identifier {
-  const timeWindow = 60_000;
-  const callers = new WeakMap<FastifyRequest, Caller>();
-  const limitToken = app.createRateLimit({
-    max: limits.perTokenAndMinute,
-    timeWindow,
-    keyGenerator: (request) => callers.get(request)?.principal.tokenId ?? request.ip,
+  identify: Identifier,
+  { request, reply }: { request: FastifyRequest; reply: FastifyReply },
+): Promise<FastifyReply> {
+  const foreign = findForeignOrigin(request);
+  if (foreign !== undefined) throw new OperationError('forbidden', foreign);
+  const { session, body } = await identify.counted(request, reply, async () => {
+    const input = parseInput(routes.sessionCreate.body, request.body, 'body');
+    return await sessionCreate(environment, input, {
+      sourceAddress: request.ip,
+      userAgent: request.headers['user-agent'] ?? null,
+      sessionSecret: readSessionCookie(request),
+    });
   });
-  const limitFailures = app.createRateLimit({
-    max: limits.failuresPerAddressAndMinute,
-    timeWindow,
-    keyGenerator: (request) => request.ip,
-  });
-  const refuse = (reply: FastifyReply, limit: { ttlInSeconds: number }): never => {
-    reply.header('retry-after', Math.max(1, limit.ttlInSeconds));
-    throw new OperationError('rate_limited', 'Too many calls in a short time.');
-  };
-  return async (request, reply) => {
-    const secret = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-    try {
-      const caller = await identifyCaller(environment, { secret, sourceAddress: request.ip });
-      callers.set(request, caller);
-      const limit = await limitToken(request);
-      if (!limit.isAllowed && limit.isExceeded) refuse(reply, limit);
-      return { caller, secret };
-    } catch (error) {
-      if (!(error instanceof OperationError) || error.code !== 'unauthenticated') throw error;
-      const limit = await limitFailures(request);
-      if (!limit.isAllowed && limit.isExceeded) refuse(reply, limit);
-      reply.header('www-authenticate', 'Bearer');
-      throw error;
-    }
-  };
+  const location = session === null ? {} : { location: `/api/v1/sessions/${session.id}` };
+  const sessionSecret = session === null ? {} : { sessionSecret: session.secret };
+  return await sendAnswer(reply, 'sessionCreate', { body, ...location, ...sessionSecret });
 }
 
 function answerErrors(
@@ -191,6 +174,8 @@ function sendProblem(
     requestId: request.id,
     logger: environment.logger,
   });
+  const { retryAfterSeconds } = problem.details;
+  if (typeof retryAfterSeconds === 'number') reply.header('retry-after', retryAfterSeconds);
   reply.status(problem.status).header('cache-control', 'no-store').type(PROBLEM_MEDIA_TYPE);
   return reply.send(JSON.stringify(problem));
 }

@@ -2,7 +2,12 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { routes } from '../../contract/routes.ts';
 import type { ServerEvent } from '../../contract/events.ts';
 import { describeThrown, OperationError } from '../../shared/errors.ts';
-import { identifyCaller, type Caller, type Environment } from '../operations/environment.ts';
+import {
+  identifyCaller,
+  type Caller,
+  type Credentials,
+  type Environment,
+} from '../operations/environment.ts';
 import type { EventFeed } from '../operations/event-feed.ts';
 import { parseInput } from './parse-input.ts';
 
@@ -16,7 +21,7 @@ export function createEventStream(options: { environment: Environment; feed: Eve
   serve(
     call: { request: FastifyRequest; reply: FastifyReply },
     caller: Caller,
-    secret: string | undefined,
+    credentials: Credentials,
   ): Promise<void>;
   close(): void;
 } {
@@ -24,7 +29,7 @@ export function createEventStream(options: { environment: Environment; feed: Eve
   const open = new Set<() => void>();
 
   return {
-    serve: async ({ request, reply }, caller, secret) => {
+    serve: async ({ request, reply }, caller, credentials) => {
       const query = parseInput(routes.eventStream.query, request.query, 'query');
       const waiting: string[] = [];
       let send = (text: string): void => void waiting.push(text);
@@ -46,13 +51,11 @@ export function createEventStream(options: { environment: Environment; feed: Eve
       });
       const heartbeat = setInterval(() => {
         send(': still here\n\n');
-        // A token may be revoked or expire while its stream is open.
-        identifyCaller(environment, { secret, sourceAddress: caller.sourceAddress }).catch(
-          (error: unknown) => {
-            environment.logger.info({ reason: describeThrown(error) }, 'event stream ended');
-            end();
-          },
-        );
+        // A token or a session may end while its stream is open.
+        identifyCaller(environment, { ...credentials, isUse: false }).catch((error: unknown) => {
+          environment.logger.info({ reason: describeThrown(error) }, 'event stream ended');
+          end();
+        });
       }, HEARTBEAT_MS);
       const end = (): void => {
         clearInterval(heartbeat);

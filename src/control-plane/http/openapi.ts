@@ -18,6 +18,7 @@ import { repositorySchema } from '../../contract/repositories.ts';
 import { requestSchema } from '../../contract/requests.ts';
 import { operationIds, routeOf, type OperationId } from '../../contract/routes.ts';
 import { snapshotSchema } from '../../contract/snapshots.ts';
+import { sessionCreatedSchema, sessionSchema, userSchema } from '../../contract/users.ts';
 import { vmSchema } from '../../contract/vms.ts';
 
 const NAMED = {
@@ -37,9 +38,12 @@ const NAMED = {
   RuleContent: ruleContentSchema,
   RuleScope: ruleScopeSchema,
   ServerEvent: serverEventSchema,
+  Session: sessionSchema,
+  SessionCreated: sessionCreatedSchema,
   Snapshot: snapshotSchema,
   Token: tokenSchema,
   TokenCreated: tokenCreatedSchema,
+  User: userSchema,
   Vm: vmSchema,
   Whoami: whoamiSchema,
 };
@@ -62,10 +66,19 @@ export function createOpenApiDocument(version: string): JsonObject {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
-    security: [{ token: [] }],
+    security: [{ token: [] }, { session: [] }],
     paths,
     components: {
-      securitySchemes: { token: { type: 'http', scheme: 'bearer', bearerFormat: 'kmd_...' } },
+      securitySchemes: {
+        token: { type: 'http', scheme: 'bearer', bearerFormat: 'kmd_...' },
+        session: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: '__Host-komadori-session',
+          description:
+            'For browsers; without TLS it is komadori-session. Changes need the header X-CSRF-Token.',
+        },
+      },
       schemas: namedSchemas(),
     },
   };
@@ -137,6 +150,7 @@ function describeOperation(operationId: OperationId): JsonObject {
     operationId,
     tags: [route.tag],
     summary: route.summary,
+    ...(route.open && { security: [] }),
     'x-right': route.right,
     'x-audited': route.audited,
     parameters: describeParameters(operationId),

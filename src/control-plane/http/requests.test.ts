@@ -5,6 +5,7 @@ import type { Problem } from '../../contract/problem.ts';
 import type { Request } from '../../contract/requests.ts';
 import type { Snapshot } from '../../contract/snapshots.ts';
 import { reportVm } from '../database/vms.ts';
+import { createSignInSettings } from '../operations/environment.ts';
 import { maintain } from '../operations/maintenance.ts';
 import { verifyAuditChain } from '../audit/audit-trail.ts';
 import { silentLogger } from '../../shared/logger.ts';
@@ -152,7 +153,9 @@ test('pending requests expire', async (t) => {
   const request = (await create(server, operator, {})).json<Request>();
   server.clock.nowMs += 8 * 24 * 3600 * 1000;
   const clock = { now: () => new Date(server.clock.nowMs), monotonicMs: () => 0 };
-  await maintain({ catalog: server.catalog, clock, logger: silentLogger, version: '' });
+  const { catalog } = server;
+  const signIn = createSignInSettings();
+  await maintain({ catalog, clock, logger: silentLogger, version: '', signIn });
   const after = await server.call(operator, 'GET', `/api/v1/requests/${request.id}`);
   assert.equal(after.json<Request>().state, 'expired');
 });

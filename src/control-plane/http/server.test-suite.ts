@@ -8,6 +8,7 @@ import { GIB } from '../../shared/byte-size.ts';
 import { newId } from '../../shared/ids.ts';
 import type { VmDescription } from '../../shared/inventory.ts';
 import { silentLogger, type Logger } from '../../shared/logger.ts';
+import { createPasswordHasher } from '../access/passwords.ts';
 import { issueToken } from '../access/tokens.ts';
 import { openCatalog, type Catalog } from '../database/catalog.ts';
 import { insertBinding } from '../database/bindings.ts';
@@ -21,11 +22,15 @@ import { reportVm } from '../database/vms.ts';
 import { claimNextJob } from '../jobs/queue.ts';
 import { runJob } from '../jobs/run-job.ts';
 import { z } from 'zod';
-import { createServer, type RateLimits } from './create-server.ts';
+import { createSignInSettings } from '../operations/environment.ts';
+import { createServer } from './create-server.ts';
+import type { RateLimits } from './identify.ts';
 
 export const HOST_ID = '11111111-1111-4111-8111-111111111111';
 export const VM_ID = '22222222-2222-4222-8222-222222222222';
 export const UNKNOWN_ID = '99999999-9999-4999-8999-999999999999';
+/** What a hash costs is not what these tests are about. */
+const CHEAP_HASH = { memoryKib: 64, passes: 1, lanes: 1 };
 export const START_MS = Date.parse('2026-01-02T03:04:05.678Z');
 
 export const WEB: VmDescription = {
@@ -88,13 +93,19 @@ export interface TestServer {
 
 export async function startTestServer(
   t: TestContext,
-  options: { rateLimits?: RateLimits; logger?: Logger } = {},
+  options: { rateLimits?: RateLimits; logger?: Logger; trustedProxies?: string[] } = {},
 ): Promise<TestServer> {
   const folder = await mkdtemp(path.join(tmpdir(), 'http-'));
   const time = { nowMs: START_MS };
   const clock = { now: () => new Date(time.nowMs), monotonicMs: () => performance.now() };
   const catalog = await openCatalog({ path: path.join(folder, 'catalog.db'), clock });
-  const environment = { catalog, clock, logger: options.logger ?? silentLogger, version: '1.2.3' };
+  const environment = {
+    catalog,
+    clock,
+    logger: options.logger ?? silentLogger,
+    version: '1.2.3',
+    signIn: createSignInSettings({ passwords: createPasswordHasher(CHEAP_HASH) }),
+  };
   const app = await createServer({ environment, ...options });
   t.after(async () => {
     await app.close();

@@ -20,7 +20,7 @@ import { reportVm } from '../database/vms.ts';
 import { claimNextJob } from '../jobs/queue.ts';
 import { requestCancel } from './cancel-request.ts';
 import { requestApprove, requestOverride, requestReject } from './decide-request.ts';
-import type { Caller, Environment } from './environment.ts';
+import { createSignInSettings, type Caller, type Environment } from './environment.ts';
 import { expireRequests } from './expire-requests.ts';
 import { snapshotCreate } from './snapshot-requests.ts';
 
@@ -89,6 +89,7 @@ async function setStage(t: TestContext): Promise<Stage> {
     catalog,
     clock,
     logger: silentLogger,
+    signIn: createSignInSettings(),
     version: '',
   });
   const servers = [environmentOf(one), environmentOf(other)] as const;

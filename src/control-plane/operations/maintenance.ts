@@ -1,8 +1,10 @@
 import { describeThrown } from '../../shared/errors.ts';
 import { deleteExpiredIdempotencyKeys } from '../database/idempotency-keys.ts';
 import { trimNotifications } from '../database/notifications.ts';
+import { deleteEndedSessions } from '../database/sessions.ts';
 import { timestamp, type Environment } from './environment.ts';
 import { expireRequests } from './expire-requests.ts';
+import { idleSince } from './sessions.ts';
 
 const INTERVAL_MS = 30_000;
 /** For clients that were away for a while; others read everything again. */
@@ -13,7 +15,9 @@ export async function maintain(environment: Environment): Promise<void> {
   await expireRequests(environment);
   await environment.catalog.write(async (tx) => {
     await trimNotifications(tx, NOTIFICATIONS_KEPT);
-    await deleteExpiredIdempotencyKeys(tx, timestamp(environment));
+    const now = timestamp(environment);
+    await deleteExpiredIdempotencyKeys(tx, now);
+    await deleteEndedSessions(tx, { usedAfter: idleSince(environment), now });
   });
 }
 

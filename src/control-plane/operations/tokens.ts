@@ -30,7 +30,7 @@ import { decodeCursor, idCursorSchema, pageFrom, pageLimit } from './cursor.ts';
 import { timestamp, type Caller, type Environment } from './environment.ts';
 import { auditEntry, recordedAct } from './recorded.ts';
 
-const TOKENS_PER_PRINCIPAL_MAX = 100;
+export const TOKENS_PER_PRINCIPAL_MAX = 100;
 
 const toTokenView = (row: TokenRow, owner: Token['owner']): Token => ({
   id: row.id,
@@ -47,6 +47,14 @@ export const whoami = async (environment: Environment, caller: Caller): Promise<
   principal: caller.principal.ref,
   roles: rolesSomewhere(caller.principal),
   rights: rightsSomewhere(caller.principal),
+  signInMethod: caller.session?.method ?? 'token',
+  session: caller.session
+    ? {
+        id: caller.session.id,
+        expiresAt: caller.session.expiresAt,
+        csrfToken: caller.session.csrfToken,
+      }
+    : null,
   serverVersion: environment.version,
 });
 

@@ -1,6 +1,7 @@
 import type { Migration } from '../migrate.ts';
 import { accessStatements } from './0001-access.ts';
 import { confirmationStatements } from './0001-confirmation.ts';
+import { signInStatements } from './0001-sign-in.ts';
 
 /** Columns that say what a snapshot is: fixed once it is active (design: states). */
 const SNAPSHOT_FIXED = [
@@ -305,5 +306,12 @@ const triggers = [
 
 export const initialSchema: Migration = {
   name: '0001-initial',
-  statements: [...tables, ...accessStatements, ...confirmationStatements, ...indexes, ...triggers],
+  statements: [
+    ...tables,
+    ...accessStatements,
+    ...confirmationStatements,
+    ...signInStatements,
+    ...indexes,
+    ...triggers,
+  ],
 };
