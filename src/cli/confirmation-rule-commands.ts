@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import type { Client } from '../client/client.ts';
-import type { ConfirmationRule, RuleScope } from '../contract/confirmation.ts';
+import type { ConfirmationRule } from '../contract/confirmation.ts';
+import type { Scope } from '../contract/scope.ts';
 import { operationSchema } from '../contract/scalars.ts';
 import { OperationError } from '../shared/errors.ts';
 import { isUuid } from '../shared/ids.ts';
@@ -214,7 +215,7 @@ async function scopeOf(
   context: CommandContext,
   client: Client,
   { label, vm, everything = false }: ContentOptions,
-): Promise<RuleScope | undefined> {
+): Promise<Scope | undefined> {
   if (Number(label !== undefined) + Number(vm.length > 0) + Number(everything) > 1)
     throw new OperationError('invalid_input', context.text('error.oneScope'));
   if (everything) return { kind: 'everything' };
@@ -243,7 +244,7 @@ async function findRule(
   });
 }
 
-function describeScope({ text }: CommandContext, scope: RuleScope): string {
+function describeScope({ text }: CommandContext, scope: Scope): string {
   if (scope.kind === 'everything') return text('scope.everything');
   if (scope.kind === 'label') return `${scope.key}=${scope.value}`;
   return text('scope.vms', { count: scope.vmIds.length });

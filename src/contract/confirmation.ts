@@ -5,37 +5,31 @@ import {
   descriptionSchema,
   idSchema,
   justificationShape,
-  labelKeySchema,
   operationSchema,
   principalRefSchema,
   singleLineSchema,
   timeSchema,
   type Operation,
 } from './scalars.ts';
+import { scopeSchema } from './scope.ts';
 
 export const APPROVALS_MAX = 5;
 
 /** What asks for no VM: only rules over everything can match it. */
 export const OPERATIONS_WITHOUT_VM: readonly Operation[] = ['collect', 'change-rules'];
 
-export const ruleScopeSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('everything') }),
-  z.strictObject({ kind: z.literal('label'), key: labelKeySchema, value: singleLineSchema }),
-  z.strictObject({ kind: z.literal('vms'), vmIds: z.array(idSchema).min(1).max(1000) }),
-]);
-export type RuleScope = z.infer<typeof ruleScopeSchema>;
-
-const roleNameSchema = singleLineSchema.min(1).max(64);
+/** The id of a role. */
+const roleIdSchema = singleLineSchema.min(1).max(64);
 
 const ruleShape = {
   name: singleLineSchema.min(1).max(128),
   description: descriptionSchema,
   operations: z.array(operationSchema).min(1).max(16),
-  scope: ruleScopeSchema,
+  scope: scopeSchema,
   /** Whoever has one of these roles over the VM asks; null: whoever asks. */
-  roles: z.array(roleNameSchema).min(1).max(32).nullable(),
+  roles: z.array(roleIdSchema).min(1).max(32).nullable(),
   /** Whoever has one of these does not count, whatever else they have. */
-  exceptRoles: z.array(roleNameSchema).max(32),
+  exceptRoles: z.array(roleIdSchema).max(32),
   /** By how many people other than the requester. */
   approvals: z.int().min(0).max(APPROVALS_MAX),
 };
@@ -59,7 +53,7 @@ export const confirmationRuleListQuerySchema = z.object({ ...pageQueryShape });
 export const confirmationRuleCreateInputSchema = z.strictObject({
   ...ruleShape,
   description: descriptionSchema.default(''),
-  scope: ruleScopeSchema.default({ kind: 'everything' }),
+  scope: scopeSchema.default({ kind: 'everything' }),
   roles: ruleShape.roles.default(null),
   exceptRoles: ruleShape.exceptRoles.default([]),
   ...justificationShape,

@@ -19,6 +19,17 @@ CREATE TRIGGER request_decisions_kept before delete on request_decisions begin
     select raise(abort, 'decisions cannot be deleted');
   end;
 
+CREATE TRIGGER roles_in_rules before delete on roles
+  when exists (
+    select 1 from confirmation_rules, json_each(confirmation_rules.roles) as named
+    where named.value = old.id
+  ) or exists (
+    select 1 from confirmation_rules, json_each(confirmation_rules.except_roles) as named
+    where named.value = old.id
+  ) begin
+    select raise(abort, 'a confirmation rule names this role');
+  end;
+
 CREATE TRIGGER roles_in_use before delete on roles
   when exists (select 1 from bindings where role_id = old.id) begin
     select raise(abort, 'a role that somebody has cannot be deleted');

@@ -48,6 +48,8 @@ test('rules that make no sense are refused', async (t) => {
     [{ operations: [] }, 400, 'invalid_input'],
     [{ operations: ['collect'], scope }, 400, 'invalid_input'],
     [{ scope: { kind: 'vms', vmIds: [HOST_ID] } }, 400, 'invalid_input'],
+    [{ roles: ['operatr'] }, 400, 'invalid_input'],
+    [{ exceptRoles: [HOST_ID] }, 400, 'invalid_input'],
     [{ id: VM_ID }, 400, 'invalid_input'],
     [{ builtIn: true }, 400, 'invalid_input'],
     [{ name: 'Default: administrators' }, 409, 'name_taken'],
@@ -123,4 +125,45 @@ test('rules that became stricter hold for what waits already', async (t) => {
   assert.equal((await act(server, ann, id, 'renew')).json<Request>().approvalsNeeded, 2);
   await act(server, ann, id, 'approve');
   assert.equal((await act(server, ben, id, 'approve')).json<Request>().state, 'approved');
+});
+
+test('a role that a rule names cannot go away under it', async (t) => {
+  const cast = await startCast(t);
+  const { catalog } = cast.server;
+  const at = '2026-01-01T00:00:00.000Z';
+  const role = { id: HOST_ID, name: 'night shift', description: '', rights: '[]' };
+  await catalog.write((tx) =>
+    tx
+      .insertInto('roles')
+      .values({ ...role, created_at: at, updated_at: at, version: 1 })
+      .execute(),
+  );
+  const remove = () =>
+    catalog.write((tx) => tx.deleteFrom('roles').where('id', '=', role.id).execute());
+  const rule = (await addRule(cast, { roles: [role.id] })).json<Request>();
+  assert.equal(rule.state, 'succeeded');
+  await assert.rejects(remove(), /a confirmation rule names this role/);
+  await cast.server.call(
+    cast.administrator,
+    'DELETE',
+    `/api/v1/confirmation-rules/${rule.result?.ruleId}`,
+    { body: {} },
+  );
+  await remove();
+});
+
+test('an administrator of some VMs is none elsewhere, and changes no rules', async (t) => {
+  const cast = await startCast(t);
+  const { server } = cast;
+  const scope = { kind: 'vms' as const, vmIds: [HOST_ID] };
+  const local = await server.token('administrator', { name: 'local', scope });
+  const url = '/api/v1/confirmation-rules';
+  assert.equal((await server.call(local, 'GET', url)).statusCode, 403);
+  const body = { name: 'x', operations: ['delete'], approvals: 0 };
+  assert.equal((await server.call(local, 'POST', url, { body })).statusCode, 403);
+  const here = await server.token('administrator', {
+    name: 'here',
+    scope: { kind: 'vms', vmIds: [VM_ID] },
+  });
+  assert.equal((await ask(cast, {}, here)).state, 'approved');
 });

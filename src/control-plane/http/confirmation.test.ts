@@ -294,3 +294,27 @@ test('the emergency override begins one’s own request, needs a reason, and is 
     confirmationRule: 'Two of us',
   });
 });
+
+test('whoever may approve for other VMs only does not know of the request, and counts no more when the scope moves', async (t) => {
+  const cast = await startCast(t);
+  const { server, operator, ann } = cast;
+  await addRule(cast, {});
+  const scope = { kind: 'label', key: 'env', value: 'prod' } as const;
+  const cas = await server.token('approver', { name: 'cas', scope });
+  const { id } = await ask(cast);
+  assert.equal((await act(server, cas, id, 'approve')).statusCode, 404);
+  const label = (env: string) =>
+    server.call(cast.administrator, 'PATCH', `/api/v1/vms/${VM_ID}`, { body: { labels: { env } } });
+  await label('prod');
+  assert.equal((await act(server, cas, id, 'approve')).json<Request>().approvalsGiven, 1);
+  await label('test');
+  const after = (await act(server, ann, id, 'approve')).json<Request>();
+  assert.deepEqual([after.state, after.approvalsGiven], ['pending', 1]);
+  assert.deepEqual(
+    (await read(server, operator, id)).decisions.map(({ by, counts }) => [by.name, counts]),
+    [
+      ['cas', false],
+      ['ann', true],
+    ],
+  );
+});

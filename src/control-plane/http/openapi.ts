@@ -7,7 +7,6 @@ import {
   decisionSchema,
   mayDecideSchema,
   ruleContentSchema,
-  ruleScopeSchema,
 } from '../../contract/confirmation.ts';
 import { serverEventSchema } from '../../contract/events.ts';
 import { hostSchema } from '../../contract/hosts.ts';
@@ -17,6 +16,7 @@ import { PROBLEM_MEDIA_TYPE, problemSchema } from '../../contract/problem.ts';
 import { repositorySchema } from '../../contract/repositories.ts';
 import { requestSchema } from '../../contract/requests.ts';
 import { operationIds, routeOf, type OperationId } from '../../contract/routes.ts';
+import { scopeSchema } from '../../contract/scope.ts';
 import { snapshotSchema } from '../../contract/snapshots.ts';
 import { sessionCreatedSchema, sessionSchema, userSchema } from '../../contract/users.ts';
 import { vmSchema } from '../../contract/vms.ts';
@@ -36,7 +36,7 @@ const NAMED = {
   Repository: repositorySchema,
   Request: requestSchema,
   RuleContent: ruleContentSchema,
-  RuleScope: ruleScopeSchema,
+  Scope: scopeSchema,
   ServerEvent: serverEventSchema,
   Session: sessionSchema,
   SessionCreated: sessionCreatedSchema,

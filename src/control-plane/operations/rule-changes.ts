@@ -6,6 +6,7 @@ import {
 import type { PlanProblem, RulesPlan } from '../../contract/preflight.ts';
 import { newId } from '../../shared/ids.ts';
 import type { Principal } from '../access/principal.ts';
+import { isBuiltInRole } from '../access/roles.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Reader, Writer } from '../database/catalog.ts';
 import {
@@ -17,6 +18,7 @@ import {
   type ConfirmationRuleRow,
 } from '../database/confirmation-rules.ts';
 import { finishRequest, type RequestRow } from '../database/requests.ts';
+import { findRoleRights } from '../database/roles.ts';
 import { findVm } from '../database/vms.ts';
 import { confirmationFor, RULES_MAX } from './confirmation.ts';
 
@@ -118,6 +120,14 @@ async function findRuleProblems(
       reason: `A rule for ${rule.operations.join(' and ')} concerns no VM, so it would never match within a scope of VMs.`,
       whatToDo: 'Give it the scope "everything".',
     });
+  // A rule for a role that nobody can have would never match, and so protect nothing.
+  for (const id of new Set([...(rule.roles ?? []), ...rule.exceptRoles]))
+    if (!isBuiltInRole(id) && (await findRoleRights(db, id)) === undefined)
+      problems.push({
+        code: 'invalid_input',
+        reason: `There is no role ${id}.`,
+        whatToDo: 'Name roles by their ids; those that come with Komadori are named as they are.',
+      });
   if (rule.scope.kind === 'vms')
     for (const vmId of rule.scope.vmIds)
       if (!(await findVm(db, vmId)))

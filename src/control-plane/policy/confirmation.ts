@@ -1,4 +1,5 @@
-import type { Confirmation, ConfirmationRule, RuleScope } from '../../contract/confirmation.ts';
+import type { Confirmation, ConfirmationRule } from '../../contract/confirmation.ts';
+import type { Scope } from '../../contract/scope.ts';
 import type { Operation } from '../../contract/scalars.ts';
 
 export type Rule = Pick<
@@ -41,7 +42,7 @@ function matches(rule: Rule, { operation, roles, vm }: ConfirmationQuestion): bo
   return isInScope(rule.scope, vm);
 }
 
-function isInScope(scope: RuleScope, vm: ConfirmationQuestion['vm']): boolean {
+function isInScope(scope: Scope, vm: ConfirmationQuestion['vm']): boolean {
   if (scope.kind === 'everything') return true;
   if (vm === null) return false;
   if (scope.kind === 'vms') return scope.vmIds.includes(vm.id);

@@ -99,5 +99,15 @@ export const confirmationStatements: readonly string[] = [
   `create trigger request_decisions_kept before delete on request_decisions begin
     select raise(abort, 'decisions cannot be deleted');
   end`,
+  `create trigger roles_in_rules before delete on roles
+  when exists (
+    select 1 from confirmation_rules, json_each(confirmation_rules.roles) as named
+    where named.value = old.id
+  ) or exists (
+    select 1 from confirmation_rules, json_each(confirmation_rules.except_roles) as named
+    where named.value = old.id
+  ) begin
+    select raise(abort, 'a confirmation rule names this role');
+  end`,
   ...DEFAULT_RULES.map(insertRule),
 ];
