@@ -47,6 +47,7 @@ export function testMemory(get: () => ConformanceHarness): void {
     const { session, memory, captureId } = await captureWhole(harness, vm);
     assert.equal(await harness.powerState(vm.vmId), 'running');
     assert.equal(session.level, 'memory');
+    assert.equal(session.vm.state, 'running', 'the VM is described as it was before the pause');
     assert.ok(session.memoryMode);
     assert.ok(session.pauseMs > 0, `paused for ${session.pauseMs} ms`);
     assert.ok(session.pausePhases.length > 0);

@@ -310,6 +310,7 @@ function createSession(
   service: DiskService,
 ): CaptureSession {
   const { context, request } = input;
+  const hasPaused = taken.vm.captures.some((capture) => capture.hasPaused);
   const stop = new AbortController();
   const memoryDone = startMemoryStream(input, prepared, taken, stop.signal);
   let ended: Promise<void> | undefined;
@@ -329,11 +330,11 @@ function createSession(
     pauseMs: taken.pauseMs,
     pausePhases: taken.pausePhases,
     memoryMode: prepared.memory
-      ? taken.vm.captures.some((capture) => capture.hasPaused)
+      ? hasPaused
         ? (request.memoryMode ?? 'background')
         : 'stop-and-copy'
       : null,
-    vm: describeSimulatedVm(taken.vm),
+    vm: describeSimulatedVm(hasPaused ? { ...taken.vm, state: 'running' } : taken.vm),
     configuration: readConfiguration(context, taken.vm, {
       live: true,
       memory: prepared.memory !== null,
