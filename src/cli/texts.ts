@@ -63,6 +63,43 @@ export const TEXTS = {
     'The key of repository {repository} is in {key}. Earlier key files open it no more.',
     'リポジトリ {repository} の鍵を {key} に作成しました。以前の鍵ファイルではもう開けません。',
   ],
+  'catalog.description': [
+    'the catalog itself: on the host, without the API',
+    'カタログそのもの (ホスト上で、API を使わずに)',
+  ],
+  'catalog.backup': [
+    'copy the catalog while the service runs',
+    'サービスを止めずにカタログを複製する',
+  ],
+  'catalog.backupFile': [
+    'where to; without it, into the folder of the regular backups',
+    '複製先。省略すると定期バックアップのフォルダー',
+  ],
+  'catalog.backedUp': ['The catalog was copied to {file}.', 'カタログを {file} に複製しました。'],
+  'catalog.restore': [
+    'put a copy in the place of the catalog; the service must not run',
+    '複製をカタログの場所に戻す (サービスを停止しておくこと)',
+  ],
+  'catalog.restoreFile': ['the copy', '複製のファイル'],
+  'catalog.restored': [
+    '{file} is the catalog {database} now.',
+    '{file} をカタログ {database} に戻しました。',
+  ],
+  'catalog.setAside': ['The one before is in {file}.', 'これまでのカタログは {file} にあります。'],
+  'catalog.adopted': ['found: {name} of {vm} ({id})', '復元: {vm} の {name} ({id})'],
+  'catalog.lost': [
+    'without a bundle, so damaged: {name} of {vm} ({id})',
+    'バンドルがないため破損扱い: {vm} の {name} ({id})',
+  ],
+  'catalog.unreadable': ['left alone: {id}: {reason}', '変更なし: {id}: {reason}'],
+  'catalog.summary': [
+    '{adopted} snapshots were found in the repository and entered, {lost} have no bundle, {unreadable} could not be read.',
+    'リポジトリから {adopted} 件のスナップショットを登録しました。バンドルなし {lost} 件、読み取り不可 {unreadable} 件。',
+  ],
+  'repository.rebuildCatalog': [
+    'enter snapshots that only the repository knows: on the host, without the API',
+    'リポジトリだけにあるスナップショットを登録する (ホスト上で、API を使わずに)',
+  ],
   'vm.description': ['virtual machines', '仮想マシン'],
   'vm.list': ['list VMs', 'VM の一覧を表示する'],
   'vm.show': ['show a VM', 'VM の詳細を表示する'],

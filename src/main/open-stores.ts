@@ -68,15 +68,29 @@ export interface OpenedStore {
 
 /** Opens the repository, or makes it at the first start. */
 export async function openStore(settings: Settings, logger: Logger): Promise<OpenedStore> {
-  const storage = await createDirectoryStorage(settings.repository.folder);
-  const options = { storage, indexPath: settings.indexPath, key: await readKey(settings), logger };
   try {
-    return { repository: await openRepository(options), isNew: false };
+    return { repository: await openExistingStore(settings, logger), isNew: false };
   } catch (error) {
     if (!(error instanceof OperationError) || error.code !== 'repository_not_found') throw error;
     // The repository is made before the catalog: one without the other is a mount that is missing.
     if (existsSync(settings.databasePath)) throw error;
   }
   const { encrypted } = settings.repository;
+  const options = await storeOptions(settings, logger);
   return { repository: await createRepository({ ...options, encrypted }), isNew: true };
 }
+
+/** Throws `repository_not_found` when there is none. */
+export async function openExistingStore(
+  settings: Settings,
+  logger: Logger,
+): Promise<OpenedRepository> {
+  return await openRepository(await storeOptions(settings, logger));
+}
+
+const storeOptions = async (settings: Settings, logger: Logger) => ({
+  storage: await createDirectoryStorage(settings.repository.folder),
+  indexPath: settings.indexPath,
+  key: await readKey(settings),
+  logger,
+});

@@ -4,23 +4,12 @@ import { z } from 'zod';
 import type { CommandGroup } from '../cli/program.ts';
 import { createDirectoryStorage } from '../data-plane/blob-storage/directory/directory-storage.ts';
 import { restoreKeyFile } from '../data-plane/chunk-repository/restore-key.ts';
+import { addCatalogCommands } from './catalog-commands.ts';
 import { startService } from './serve.ts';
 import { createPinoLogger } from './pino-logger.ts';
+import { hostOptionsSchema, readHostSettings } from './host-options.ts';
 import { makeFolders, openStore } from './open-stores.ts';
-import { loadSettings, type Settings } from './settings.ts';
-
-const optionsSchema = z.object({
-  config: z.string().optional(),
-  data: z.string().optional(),
-  host: z.string().optional(),
-  port: z.coerce.number().int().min(0).max(65_535).optional(),
-  simulated: z.boolean().optional(),
-});
-
-async function readSettings(options: unknown): Promise<Settings> {
-  const { config, data, ...rest } = optionsSchema.parse(options);
-  return await loadSettings({ configPath: config, dataFolder: data, ...rest });
-}
+import type { Settings } from './settings.ts';
 
 /** The commands that run on the host itself, without the API. */
 export const addHostCommands: CommandGroup = (program, base) => {
@@ -32,20 +21,21 @@ export const addHostCommands: CommandGroup = (program, base) => {
     .option('--host <address>', base.text('serve.host'))
     .option('--port <number>', base.text('serve.port'))
     .option('--simulated', base.text('serve.simulated'))
-    .action(async (options: unknown) => await serve(await readSettings(options), base));
+    .action(async (options: unknown) => await serve(await readHostSettings(options), base));
   program
     .command('recovery-sheet')
     .description(base.text('recovery.description'))
     .option('--config <file>', base.text('serve.config'))
     .option('--data <folder>', base.text('serve.data'))
     .action(async (options: unknown) => {
-      const settings = await readSettings(options);
+      const settings = await readHostSettings(options);
       const logger = createPinoLogger({ name: 'recovery-sheet', level: 'warn' });
       const { repository } = await openStore(settings, logger);
       base.terminal.output.write(`${repository.recoverySheet()}\n`);
       await repository.close();
     });
   addRestoreKey(program, base);
+  addCatalogCommands(program, base);
 };
 
 function addRestoreKey(program: Command, base: Base): void {
@@ -56,8 +46,8 @@ function addRestoreKey(program: Command, base: Base): void {
     .option('--config <file>', base.text('serve.config'))
     .option('--data <folder>', base.text('serve.data'))
     .action(async (options: unknown) => {
-      const { sheet, ...rest } = optionsSchema.extend({ sheet: z.string() }).parse(options);
-      const settings = await readSettings(rest);
+      const { sheet, ...rest } = hostOptionsSchema.extend({ sheet: z.string() }).parse(options);
+      const settings = await readHostSettings(rest);
       const keyPath = settings.repository.keyFile;
       const { repositoryId } = await restoreKeyFile({
         storage: await createDirectoryStorage(settings.repository.folder),

@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { RATE_LIMITS } from '../control-plane/http/identify.ts';
 import { describeThrown } from '../shared/errors.ts';
+import { systemClock } from '../shared/clock.ts';
+import { startCatalogBackups } from './catalog-backups.ts';
 import { endOfProcess, reportReady, settingsFromParent, untilAborted } from './child-process.ts';
 import { createPinoLogger } from './pino-logger.ts';
 import { startServer } from './server.ts';
@@ -12,10 +14,11 @@ const DASHBOARD_FOLDER = path.resolve(import.meta.dirname, '../../dist/dashboard
 async function run(): Promise<void> {
   const settings = settingsFromParent();
   const end = endOfProcess();
+  const logger = createPinoLogger({ name: 'server', level: settings.logLevel });
   const server = await startServer({
     databasePath: settings.databasePath,
     listen: settings.listen,
-    logger: createPinoLogger({ name: 'server', level: settings.logLevel }),
+    logger,
     firstTokenFile: settings.adminTokenPath,
     trustedProxies: settings.listen.trustedProxies,
     signIn: {
@@ -27,8 +30,13 @@ async function run(): Promise<void> {
     rateLimits: { ...RATE_LIMITS, perTokenAndMinute: settings.callsPerTokenAndMinute },
     ...(existsSync(DASHBOARD_FOLDER) && { dashboardFolder: DASHBOARD_FOLDER }),
   });
+  const backups = startCatalogBackups(
+    { ...settings.catalogBackups, databasePath: settings.databasePath, clock: systemClock },
+    logger,
+  );
   reportReady({ url: server.url });
   await untilAborted(end);
+  await backups.close();
   await server.close();
 }
 

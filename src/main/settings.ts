@@ -62,6 +62,13 @@ export const configFileSchema = z.strictObject({
   freezeDeadlineMs: z.int().min(100).max(600_000).default(10_000),
   callsPerTokenAndMinute: z.int().min(60).max(1_000_000).default(1200),
   jobsAtOnce: z.int().min(1).max(64).default(2),
+  catalogBackups: z
+    .strictObject({
+      folder: absolutePath.optional(),
+      everyHours: z.int().min(1).max(8760).default(24),
+      keep: z.int().min(1).max(1000).default(7),
+    })
+    .prefault({}),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 
@@ -77,6 +84,11 @@ export const settingsSchema = configFileSchema.extend({
   runtimeFolder: absolutePath,
   scratchFolder: absolutePath,
   simulationFolder: absolutePath,
+  catalogBackups: z.strictObject({
+    folder: absolutePath,
+    everyHours: z.int(),
+    keep: z.int(),
+  }),
   repository: z.strictObject({
     folder: absolutePath,
     encrypted: z.boolean(),
@@ -127,6 +139,10 @@ function resolveSettings(config: ConfigFile): Settings {
     runtimeFolder: inData('run'),
     scratchFolder: config.scratchFolder ?? inData('scratch'),
     simulationFolder: inData('simulation'),
+    catalogBackups: {
+      ...config.catalogBackups,
+      folder: config.catalogBackups.folder ?? inData('catalog-backups'),
+    },
     exportFolders: config.exportFolders.length > 0 ? config.exportFolders : [inData('exports')],
     repository: {
       folder: config.repository.folder ?? inData('repository'),

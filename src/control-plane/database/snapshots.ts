@@ -133,7 +133,8 @@ export interface CapturedFacts {
   readonly capturedAt: string;
   readonly pauseMs: number;
   readonly pausePhases: readonly { readonly name: string; readonly durationMs: number }[];
-  readonly sizes: z.infer<typeof storedSizesSchema>;
+  /** Null when the capture is not known any more, only its bundle. */
+  readonly sizes: z.infer<typeof storedSizesSchema> | null;
   readonly disks: readonly z.infer<typeof storedDiskSchema>[];
   readonly skippedDisks: readonly z.infer<typeof storedSkippedDiskSchema>[];
   readonly memoryMode: MemoryMode | null;
@@ -156,7 +157,7 @@ export async function activateSnapshot(
     captured_at: facts.capturedAt,
     pause_ms: facts.pauseMs,
     pause_phases: JSON.stringify(facts.pausePhases),
-    sizes: JSON.stringify(facts.sizes),
+    sizes: facts.sizes && JSON.stringify(facts.sizes),
     disks: JSON.stringify(facts.disks),
     skipped_disks: JSON.stringify(facts.skippedDisks),
     memory_mode: facts.memoryMode,
@@ -278,6 +279,14 @@ type SelectedSnapshot = Awaited<
 export async function findSnapshot(db: Reader, id: string): Promise<SnapshotRow | undefined> {
   const row = await selectSnapshots(db).where('snapshots.id', '=', id).executeTakeFirst();
   return row && toSnapshot(row);
+}
+
+export async function listSnapshotIds(
+  db: Reader,
+  states: readonly SnapshotState[],
+): Promise<string[]> {
+  const rows = await db.selectFrom('snapshots').select('id').where('state', 'in', states).execute();
+  return rows.map(({ id }) => id);
 }
 
 export async function isSnapshotNameTaken(

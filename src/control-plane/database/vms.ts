@@ -76,6 +76,34 @@ export async function reportVm(
   return { changed };
 }
 
+/** A VM that is known from its snapshots only; one that a worker has seen stays as it is. */
+export async function insertGoneVm(
+  tx: Writer,
+  vm: { hostId: string; description: VmDescription; at: string },
+): Promise<void> {
+  const { description, at } = vm;
+  const result = await tx
+    .insertInto('vms')
+    .values({
+      id: description.id,
+      host_id: vm.hostId,
+      name: description.name,
+      state: description.state,
+      description: JSON.stringify(description),
+      labels: '{}',
+      present: 0,
+      current_snapshot_id: null,
+      created_at: at,
+      updated_at: at,
+      seen_at: at,
+      version: 1,
+    })
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .executeTakeFirst();
+  if ((result.numInsertedOrUpdatedRows ?? 0n) > 0n)
+    await notifyVm(tx, { id: description.id, type: 'created', at });
+}
+
 /** Rows of VMs that a full listing of their host no longer shows; their snapshots keep the rows. */
 export async function markAbsentVms(
   tx: Writer,

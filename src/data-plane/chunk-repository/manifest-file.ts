@@ -24,6 +24,10 @@ export interface ManifestContext {
 
 export const manifestName = (snapshotId: string): string => `manifests/${snapshotId}`;
 
+/** What vouches for a manifest in the catalog: SHA-256 of its canonical JSON, in hexadecimal. */
+export const digestOfManifest = (manifest: Manifest): string =>
+  hash('sha256', Buffer.from(canonicalJson(manifest)));
+
 /** A signature counts for one snapshot of one repository only. */
 const boundTo = (context: ManifestContext, snapshotId: string): Uint8Array =>
   Buffer.from(`komadori manifest ${context.repositoryId} ${snapshotId}\n`);
