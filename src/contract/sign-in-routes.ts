@@ -1,3 +1,10 @@
+import {
+  accountSchema,
+  oneTimeCodesConfirmInputSchema,
+  oneTimeCodesSecretSchema,
+  ownProofInputSchema,
+  recoveryCodesSchema,
+} from './account.ts';
 import { idParamsSchema } from './scalars.ts';
 import {
   passwordChangeInputSchema,
@@ -66,6 +73,50 @@ export const signInRoutes = {
     body: passwordChangeInputSchema,
     response: null,
   },
+  accountGet: {
+    ...read,
+    path: '/api/v1/account',
+    summary: 'Show one’s own account',
+    right: null,
+    response: accountSchema,
+  },
+  oneTimeCodesBegin: {
+    ...act,
+    status: 200,
+    path: '/api/v1/account/one-time-codes',
+    summary: 'Begin to set one-time codes up',
+    right: null,
+    body: ownProofInputSchema,
+    response: oneTimeCodesSecretSchema,
+  },
+  oneTimeCodesConfirm: {
+    ...act,
+    status: 200,
+    path: '/api/v1/account/one-time-codes/confirm',
+    summary: 'Show that the app has the secret: from now on a code is needed',
+    right: null,
+    body: oneTimeCodesConfirmInputSchema,
+    response: recoveryCodesSchema,
+  },
+  oneTimeCodesRemove: {
+    ...act,
+    method: 'DELETE',
+    status: 204,
+    path: '/api/v1/account/one-time-codes',
+    summary: 'Do without one-time codes again',
+    right: null,
+    body: ownProofInputSchema,
+    response: null,
+  },
+  recoveryCodesRenew: {
+    ...act,
+    status: 200,
+    path: '/api/v1/account/recovery-codes',
+    summary: 'Make new recovery codes in place of the old ones',
+    right: null,
+    body: ownProofInputSchema,
+    response: recoveryCodesSchema,
+  },
   userList: {
     ...read,
     path: '/api/v1/users',
@@ -125,6 +176,15 @@ export const signInRoutes = {
     path: '/api/v1/users/{id}/password',
     summary: 'Give a user a temporary password',
     body: userPasswordInputSchema,
+    response: null,
+  },
+  userResetOneTimeCodes: {
+    ...act,
+    ...ofAccess,
+    method: 'DELETE',
+    status: 204,
+    path: '/api/v1/users/{id}/one-time-codes',
+    summary: 'Let a user in without one-time codes who has lost them',
     response: null,
   },
 } as const;

@@ -27,6 +27,8 @@ export const userSchema = z.object({
   hasPassword: z.boolean(),
   passwordChangedAt: timeSchema.nullable(),
   mustChangePassword: z.boolean(),
+  /** A sign-in takes a one-time code as well. */
+  oneTimeCodes: z.boolean(),
   lastSignInAt: timeSchema.nullable(),
 });
 export type User = z.infer<typeof userSchema>;

@@ -198,6 +198,14 @@ CREATE TABLE notifications (
     vm_id text
   ) strict;
 
+CREATE TABLE one_time_codes (
+    principal_id text primary key references principals (id),
+    secret text not null,
+    created_at text not null,
+    confirmed_at text,
+    last_step integer not null
+  ) strict;
+
 CREATE TABLE principals (
     id text primary key,
     name text not null unique,
@@ -205,6 +213,12 @@ CREATE TABLE principals (
     created_at text not null,
     disabled_at text
   ) strict;
+
+CREATE TABLE recovery_codes (
+    principal_id text not null references principals (id),
+    code_hash text not null,
+    primary key (principal_id, code_hash)
+  ) strict, without rowid;
 
 CREATE TABLE repositories (
     id text primary key,

@@ -260,6 +260,14 @@ export interface CatalogSchema {
     last_used_at: string;
     expires_at: string;
   };
+  one_time_codes: {
+    principal_id: string;
+    secret: string;
+    created_at: string;
+    confirmed_at: string | null;
+    last_step: number;
+  };
+  recovery_codes: { principal_id: string; code_hash: string };
   sign_in_throttles: {
     kind: string;
     key: string;

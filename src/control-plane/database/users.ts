@@ -14,6 +14,8 @@ export interface UserRow {
   readonly passwordHash: string | null;
   readonly passwordChangedAt: string | null;
   readonly mustChangePassword: boolean;
+  /** One-time codes are set up. */
+  readonly oneTimeCodes: boolean;
   readonly lastSignInAt: string | null;
   readonly version: number;
 }
@@ -23,6 +25,7 @@ const selectUsers = (db: Reader) =>
   db
     .selectFrom('principals')
     .leftJoin('users', 'users.principal_id', 'principals.id')
+    .leftJoin('one_time_codes', 'one_time_codes.principal_id', 'principals.id')
     .where('principals.kind', '=', 'user')
     .selectAll('users')
     .select([
@@ -30,9 +33,12 @@ const selectUsers = (db: Reader) =>
       'principals.name',
       'principals.created_at',
       'principals.disabled_at',
+      'one_time_codes.confirmed_at as codes_confirmed_at',
     ]);
 
 type JoinedRow = Pick<CatalogSchema['principals'], 'id' | 'name' | 'created_at' | 'disabled_at'> & {
+  codes_confirmed_at: string | null;
+} & {
   [Column in keyof Selectable<CatalogSchema['users']>]:
     | Selectable<CatalogSchema['users']>[Column]
     | null;
@@ -47,6 +53,7 @@ const toUser = (row: JoinedRow): UserRow => ({
   passwordHash: row.password_hash,
   passwordChangedAt: row.password_changed_at,
   mustChangePassword: row.must_change_password === 1,
+  oneTimeCodes: row.codes_confirmed_at !== null,
   lastSignInAt: row.last_sign_in_at,
   version: row.version ?? 0,
 });

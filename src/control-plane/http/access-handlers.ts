@@ -1,5 +1,12 @@
 import { routes } from '../../contract/routes.ts';
 import { passwordChange } from '../operations/account.ts';
+import {
+  accountGet,
+  oneTimeCodesBegin,
+  oneTimeCodesConfirm,
+  oneTimeCodesRemove,
+  recoveryCodesRenew,
+} from '../operations/one-time-codes.ts';
 import { sessionDelete, sessionEnd, sessionList } from '../operations/sessions.ts';
 import {
   userCreate,
@@ -7,6 +14,7 @@ import {
   userEnable,
   userGet,
   userList,
+  userResetOneTimeCodes,
   userSetPassword,
   userUpdate,
 } from '../operations/users.ts';
@@ -28,6 +36,30 @@ export const accessHandlers = {
     const input = call.body(routes.passwordChange.body);
     const { session } = await passwordChange(call.environment, call.caller, input);
     return { body: null, ...(session && { sessionSecret: session.secret }) };
+  },
+  accountGet: async (call) => ({ body: await accountGet(call.environment, call.caller) }),
+  oneTimeCodesBegin: async (call) => {
+    const input = call.body(routes.oneTimeCodesBegin.body);
+    return { body: await oneTimeCodesBegin(call.environment, call.caller, input) };
+  },
+  oneTimeCodesConfirm: async (call) => {
+    const input = call.body(routes.oneTimeCodesConfirm.body);
+    const { body, session } = await oneTimeCodesConfirm(call.environment, call.caller, input);
+    return { body, ...(session && { sessionSecret: session.secret }) };
+  },
+  oneTimeCodesRemove: async (call) => {
+    const input = call.body(routes.oneTimeCodesRemove.body);
+    await oneTimeCodesRemove(call.environment, call.caller, input);
+    return { body: null };
+  },
+  recoveryCodesRenew: async (call) => {
+    const input = call.body(routes.recoveryCodesRenew.body);
+    return { body: await recoveryCodesRenew(call.environment, call.caller, input) };
+  },
+  userResetOneTimeCodes: async (call) => {
+    const { id } = call.params(routes.userResetOneTimeCodes.params);
+    await userResetOneTimeCodes(call.environment, call.caller, id);
+    return { body: null };
   },
   userList: async (call) => ({
     body: await userList(call.environment, call.caller, call.query(routes.userList.query)),

@@ -26,6 +26,10 @@ const BODIES: Partial<Record<OperationId, object>> = {
   passwordChange: { newPassword: 'an unusual phrase' },
   userCreate: { name: 'x' },
   userUpdate: { displayName: 'x' },
+  oneTimeCodesBegin: { password: 'an unusual phrase' },
+  oneTimeCodesConfirm: { code: '123456' },
+  oneTimeCodesRemove: { password: 'an unusual phrase' },
+  recoveryCodesRenew: { password: 'an unusual phrase' },
   userSetPassword: { temporaryPassword: 'an unusual phrase' },
 };
 
@@ -106,6 +110,8 @@ test('every route but the stream works for an administrator', async (t) => {
     const known = await withSnapshot(server).catch(() => ({ snapshotId: UNKNOWN_ID }));
     const response = await callRoute(server, operationId, administrator, idFor(operationId, known));
     const expected = [routeOf(operationId).status, 404, 409];
+    // The code of an app that this test does not have.
+    if (operationId === 'oneTimeCodesConfirm') expected.push(400);
     assert.ok(expected.includes(response.statusCode), `${operationId}: ${response.body}`);
   }
 });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { accountSchema } from '../../contract/account.ts';
 import { tokenCreatedSchema, tokenSchema, whoamiSchema } from '../../contract/access.ts';
 import { auditEventSchema, auditVerificationSchema } from '../../contract/audit-events.ts';
 import {
@@ -22,6 +23,7 @@ import { sessionCreatedSchema, sessionSchema, userSchema } from '../../contract/
 import { vmSchema } from '../../contract/vms.ts';
 
 const NAMED = {
+  Account: accountSchema,
   AuditEvent: auditEventSchema,
   AuditVerification: auditVerificationSchema,
   CapturePlan: capturePlanSchema,

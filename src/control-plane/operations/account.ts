@@ -4,11 +4,11 @@ import { authorize, FLEET } from '../access/principal.ts';
 import { endAccessOf, openSession, type OpenedSession } from '../access/sessions.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Writer } from '../database/catalog.ts';
-import { findSession } from '../database/sessions.ts';
+import { deleteSessionsOf, findSession } from '../database/sessions.ts';
 import { findUser, saveUser, type UserRow } from '../database/users.ts';
 import type { Caller, Environment } from './environment.ts';
 import { auditEntry, recordedAct } from './recorded.ts';
-import { requireNewPassword, requireOwnPassword } from './sign-in.ts';
+import { requireNewPassword, requireOwnProof } from './sign-in.ts';
 
 export async function requireOwnUser(environment: Environment, caller: Caller): Promise<UserRow> {
   const user = await findUser(environment.catalog.read, caller.principal.ref.id);
@@ -46,7 +46,7 @@ export async function passwordChange(
     if (prepared) throw prepared.error;
     await requireUnchanged(tx, user);
     const at = environment.clock.now().toISOString();
-    const session = await renewSession(environment, caller, tx, at);
+    const session = await renewSession(environment, caller, tx, { at, keepTokens: false });
     await saveUser(tx, id, { password: { hash: newHash, changedAt: at, mustChange: false } });
     await appendAuditEvent(tx, auditEntry(environment, caller, { ...act, outcome: 'succeeded' }));
     return { session };
@@ -64,9 +64,10 @@ async function requireCurrentPassword(
     throw new OperationError('invalid_input', 'The current password is missing.', {
       details: { field: 'currentPassword' },
     });
-  await requireOwnPassword(environment, {
+  await requireOwnProof(environment, {
     user,
     password: given,
+    code: null,
     sourceAddress: caller.sourceAddress,
   });
 }
@@ -78,16 +79,18 @@ async function requireUnchanged(tx: Writer, checked: UserRow | undefined): Promi
     throw new OperationError('wrong_state', 'The password was changed meanwhile. Sign in again.');
 }
 
-/** Ends all access of the caller but this call's own, whose session goes on under a new secret. */
+/** Ends all sessions, and tokens, of the caller but this call's own, whose session goes on under a new secret. */
 export async function renewSession(
   environment: Environment,
   caller: Caller,
   tx: Writer,
-  at: string,
+  options: { at: string; keepTokens: boolean },
 ): Promise<OpenedSession | null> {
   const { principal, session } = caller;
   const before = session && (await findSession(tx, session.id));
-  await endAccessOf(tx, principal.ref.id, { at, exceptTokenId: principal.tokenId });
+  if (options.keepTokens) await deleteSessionsOf(tx, principal.ref.id);
+  else
+    await endAccessOf(tx, principal.ref.id, { at: options.at, exceptTokenId: principal.tokenId });
   if (!before) return null;
   const { principalId, method, sourceAddress, userAgent } = before;
   return await openSession(

@@ -8,6 +8,7 @@ import {
   type OpenedSession,
 } from '../access/sessions.ts';
 import { beginAttempt, forgiveAttempt, throttleKeys } from '../access/sign-in-throttle.ts';
+import { takeCode } from '../access/one-time-codes.ts';
 import { issueToken } from '../access/tokens.ts';
 import { appendAuditEvent, type AuditEntry } from '../audit/audit-trail.ts';
 import type { Writer } from '../database/catalog.ts';
@@ -69,8 +70,14 @@ export async function sessionCreate(
     .write(async (tx) => {
       // Again, since it may have been changed or shut out while the password was checked.
       const current = user && (await findUser(tx, user.id));
-      const reason = await findObstacle(current, { user, matches: check.matches });
+      const reason = findObstacle(current, { user, matches: check.matches });
       if (reason !== null || !current) throw new SignInRefusal(reason ?? 'unknown user name');
+      const code = await takeCode(tx, {
+        principalId: current.id,
+        code: input.code,
+        now: environment.clock.now(),
+      });
+      if (code === 'missing' || code === 'wrong') throw new SignInRefusal(`${code} one-time code`);
       return await admit(environment, tx, { input, origin, user: current, newHash, keys });
     })
     .catch(async (error: unknown) => {
@@ -135,10 +142,10 @@ export function requireNewPassword(
     throw new OperationError('invalid_input', 'The new password is the old one.');
 }
 
-async function findObstacle(
+function findObstacle(
   current: UserRow | undefined,
   attempt: { user: UserRow | undefined; matches: boolean },
-): Promise<string | null> {
+): string | null {
   if (!current || !attempt.user) return 'unknown user name';
   if (current.passwordHash === null) return 'no password was ever set';
   if (!attempt.matches || current.passwordHash !== attempt.user.passwordHash)
@@ -257,20 +264,34 @@ async function recordRefusal(
   await environment.catalog.write((tx) => appendAuditEvent(tx, entry));
 }
 
-/** Counts a password that somebody who is signed in gives again, like one at the sign-in. */
-export async function requireOwnPassword(
+/**
+ * The password, and the code where codes are set up, of somebody who is signed in already. Counted
+ * like a sign-in, and a code is used up.
+ */
+export async function requireOwnProof(
   environment: Environment,
-  attempt: { user: UserRow; password: string; sourceAddress: string | null },
+  attempt: {
+    user: UserRow;
+    password: string;
+    /** Null: the session has shown one, and that is enough. */
+    code?: string | null | undefined;
+    sourceAddress: string | null;
+  },
 ): Promise<void> {
-  const { user, password, sourceAddress } = attempt;
+  const { user, password, code, sourceAddress } = attempt;
   const keys = throttleKeys({ name: user.name, isKnown: true, sourceAddress });
   await countAttempt(environment, { keys, user, sourceAddress });
   const { matches } = await environment.signIn.passwords.verify(password, user.passwordHash);
-  if (!matches)
-    throw new OperationError('forbidden', 'The current password is not right.', {
-      details: { field: 'currentPassword', whatToDo: 'Type your current password again.' },
-    });
   await environment.catalog.write(async (tx) => {
-    await forgiveAttempt(tx, keys, environment.clock.now());
+    const now = environment.clock.now();
+    const verdict =
+      code === null || !matches ? 'right' : await takeCode(tx, { principalId: user.id, code, now });
+    if (!matches || verdict === 'missing' || verdict === 'wrong')
+      throw new OperationError('forbidden', 'The password or the one-time code is not right.', {
+        details: {
+          whatToDo: 'Type your current password again, and a code that was not used yet.',
+        },
+      });
+    await forgiveAttempt(tx, keys, now);
   });
 }

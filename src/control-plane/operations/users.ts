@@ -15,6 +15,7 @@ import { endAccessOf } from '../access/sessions.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Reader, Writer } from '../database/catalog.ts';
 import { insertBinding, listBindingsOf } from '../database/bindings.ts';
+import { deleteOneTimeCodes } from '../database/one-time-codes.ts';
 import { insertPrincipal } from '../database/principals.ts';
 import {
   findUser,
@@ -42,6 +43,7 @@ const toView = (row: UserRow, roles: readonly string[]): User => ({
   hasPassword: row.passwordHash !== null,
   passwordChangedAt: row.passwordChangedAt,
   mustChangePassword: row.mustChangePassword,
+  oneTimeCodes: row.oneTimeCodes,
   lastSignInAt: row.lastSignInAt,
 });
 
@@ -78,7 +80,8 @@ async function versioned(db: Reader, id: string): Promise<Versioned<User>> {
   return { body: toView(user, roles), etag: etagOf(user.version) };
 }
 
-const viewOf = async (db: Reader, id: string): Promise<User> => (await versioned(db, id)).body;
+export const viewOfUser = async (db: Reader, id: string): Promise<User> =>
+  (await versioned(db, id)).body;
 
 async function requireUser(db: Reader, id: string): Promise<UserRow> {
   const user = await findUser(db, id);
@@ -133,7 +136,7 @@ export async function userCreate(
         details: { bindings, withPassword: hash.value !== null },
       }),
     );
-    return await viewOf(tx, id);
+    return await viewOfUser(tx, id);
   });
 }
 
@@ -225,7 +228,7 @@ export async function userDisable(
       tx,
       auditEntry(environment, caller, { ...act, outcome: 'succeeded', details }),
     );
-    return await viewOf(tx, id);
+    return await viewOfUser(tx, id);
   });
 }
 
@@ -240,7 +243,7 @@ export async function userEnable(
       throw new OperationError('wrong_state', `The user ${user.name} is not disabled.`);
     await setUserDisabled(tx, id, null);
     await appendAuditEvent(tx, auditEntry(environment, caller, { ...act, outcome: 'succeeded' }));
-    return await viewOf(tx, id);
+    return await viewOfUser(tx, id);
   });
 }
 
@@ -261,6 +264,25 @@ export async function userSetPassword(
       password: { hash: hash.value ?? '', changedAt: at, mustChange: true },
     });
     const details = await endAccessOf(tx, id, { at });
+    await appendAuditEvent(
+      tx,
+      auditEntry(environment, caller, { ...act, outcome: 'succeeded', details }),
+    );
+  });
+}
+
+/** For who has lost the app and the recovery codes; it ends all other ways in, as something may be wrong. */
+export async function userResetOneTimeCodes(
+  environment: Environment,
+  caller: Caller,
+  id: string,
+): Promise<void> {
+  const options = { action: 'user.reset-one-time-codes', id, notOneself: true };
+  await actOnUser(environment, caller, options, async (tx, { user, act }) => {
+    if (!user.oneTimeCodes)
+      throw new OperationError('wrong_state', `The user ${user.name} has no one-time codes.`);
+    await deleteOneTimeCodes(tx, id);
+    const details = await endAccessOf(tx, id, { at: timestamp(environment) });
     await appendAuditEvent(
       tx,
       auditEntry(environment, caller, { ...act, outcome: 'succeeded', details }),

@@ -1,4 +1,4 @@
-/** What lets people in. Secrets stand here only as hashes. */
+/** What lets people in. Secrets stand here as hashes, but for those of one-time codes, which have to be computed. */
 export const signInStatements = [
   `create table users (
     principal_id text primary key references principals (id),
@@ -20,6 +20,18 @@ export const signInStatements = [
     last_used_at text not null,
     expires_at text not null
   ) strict`,
+  `create table one_time_codes (
+    principal_id text primary key references principals (id),
+    secret text not null,
+    created_at text not null,
+    confirmed_at text,
+    last_step integer not null
+  ) strict`,
+  `create table recovery_codes (
+    principal_id text not null references principals (id),
+    code_hash text not null,
+    primary key (principal_id, code_hash)
+  ) strict, without rowid`,
   `create table sign_in_throttles (
     kind text not null check (kind in ('account', 'unknown', 'address')),
     key text not null,
