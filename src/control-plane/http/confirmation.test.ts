@@ -54,6 +54,16 @@ test('two approvers are needed where a rule says so, and a second approval of on
     ],
   );
   assert.equal(await jobCount(server), 1);
+  await assert.rejects(
+    server.catalog.write((tx) =>
+      tx.updateTable('request_decisions').set({ kind: 'comment' }).execute(),
+    ),
+    /decisions cannot be changed/,
+  );
+  await assert.rejects(
+    server.catalog.write((tx) => tx.deleteFrom('request_decisions').execute()),
+    /decisions cannot be deleted/,
+  );
 });
 
 test('whoever was disabled after approving does not count any more', async (t) => {
@@ -106,6 +116,14 @@ for (const [what, changes, reason] of CHANGES)
     const after = await read(server, operator, id);
     assert.deepEqual([after.state, after.decisions], ['pending', []]);
     assert.equal(await jobCount(server), 0);
+    const refusals = await server.catalog.read
+      .selectFrom('audit_events')
+      .select(['outcome', 'reason'])
+      .where('action', '=', 'request.approve')
+      .execute();
+    assert.equal(refusals.length, 1);
+    assert.equal(refusals[0]?.outcome, 'failed');
+    assert.match(refusals[0]?.reason ?? '', /^plan_changed: /);
   });
 
 test('room that changed is no reason to ask again', async (t) => {
