@@ -87,13 +87,13 @@ test('a change of the rules can need confirmation itself, and is applied by the 
   );
   assert.deepEqual(
     events
-      .json<{ items: { action: string; outcome: string }[] }>()
-      .items.map((event) => [event.action, event.outcome]),
+      .json<{ items: { action: string; outcome: string; resourceName: string | null }[] }>()
+      .items.map((event) => [event.action, event.outcome, event.resourceName]),
     [
-      ['request.approve', 'succeeded'],
-      ['confirmation-rule.create', 'succeeded'],
-      ['request.approve', 'denied'],
-      ['confirmation-rule.create', 'intent'],
+      ['request.approve', 'succeeded', 'Production'],
+      ['confirmation-rule.create', 'succeeded', 'Production'],
+      ['request.approve', 'denied', null],
+      ['confirmation-rule.create', 'intent', 'Production'],
     ],
   );
 });

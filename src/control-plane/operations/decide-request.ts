@@ -21,6 +21,7 @@ import {
   viewRequest,
 } from './request-view.ts';
 import { requireUnchanged } from './request-changes.ts';
+import { ruleNameOf } from './rule-changes.ts';
 import { startRequest } from './start-request.ts';
 
 export interface DecisionWish {
@@ -166,7 +167,7 @@ export async function decide(
       tx,
       auditEntry(environment, caller, {
         ...act,
-        resourceName: request.snapshot?.name ?? request.vm?.name ?? null,
+        resourceName: request.snapshot?.name ?? request.vm?.name ?? ruleNameOf(request),
         outcome: 'succeeded',
         reason: wish.comment || null,
         details: { operation: request.operation, ...details },

@@ -3,7 +3,7 @@ import {
   type RuleChange,
   type RuleContent,
 } from '../../contract/confirmation.ts';
-import type { PlanProblem, RulesPlan } from '../../contract/preflight.ts';
+import { rulesPlanSchema, type PlanProblem, type RulesPlan } from '../../contract/preflight.ts';
 import { newId } from '../../shared/ids.ts';
 import type { Principal } from '../access/principal.ts';
 import { isBuiltInRole } from '../access/roles.ts';
@@ -137,6 +137,12 @@ async function findRuleProblems(
           whatToDo: 'Name only VMs that are known.',
         });
   return problems;
+}
+
+/** What the request is about, where that is a rule; it may be one that is not there yet, or no more. */
+export function ruleNameOf(request: RequestRow): string | null {
+  const plan = rulesPlanSchema.safeParse(request.plan).data;
+  return plan?.after?.name ?? plan?.before?.name ?? null;
 }
 
 /** Applies an approved change, and ends its request: no worker is needed for it. */

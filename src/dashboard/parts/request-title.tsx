@@ -13,7 +13,13 @@ interface Titled {
 export function nameOf({ parameters, vm, snapshot }: Omit<Titled, 'operation'>): string {
   // A snapshot that waits to be taken has only the name it was asked for with.
   const asked = parameters?.operation === 'create' ? parameters.name : undefined;
-  return [vm?.name, snapshot?.name ?? asked].filter(Boolean).join(' / ');
+  return [vm?.name, snapshot?.name ?? asked, ruleNameOf(parameters)].filter(Boolean).join(' / ');
+}
+
+function ruleNameOf(parameters: Titled['parameters']): string | undefined {
+  if (parameters?.operation !== 'change-rules') return undefined;
+  const { change } = parameters;
+  return change.kind === 'delete' ? undefined : change.rule.name;
 }
 
 export function useRequestTitle(): (request: Titled) => string {
