@@ -187,7 +187,8 @@ test('the other lists and sheets', async () => {
       intact: false,
       eventsChecked: 6,
       headHash: null,
-      firstBroken: { sequence: 7, reason: 'The hash does not match.' },
+      headsChecked: 0,
+      firstBroken: { sequence: 7, kind: 'altered' as const, reason: 'The hash does not match.' },
     }),
   };
   const table: readonly (readonly [string, number, RegExp])[] = [

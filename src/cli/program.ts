@@ -9,6 +9,7 @@ import { addRequestCommands } from './request-commands.ts';
 import { addSnapshotChangeCommands, addSnapshotCreateCommand } from './snapshot-change-commands.ts';
 import { addSnapshotReadCommands } from './snapshot-read-commands.ts';
 import { addSnapshotRestoreCommands } from './snapshot-restore-commands.ts';
+import type { VerifyAuditOffline } from './offline-audit.ts';
 import type { Terminal } from './terminal.ts';
 import { isTextKey } from './translate.ts';
 import type { Translate } from './translate.ts';
@@ -18,6 +19,7 @@ export interface ProgramBase {
   readonly terminal: Terminal;
   readonly text: Translate;
   readonly version: string;
+  readonly verifyAuditOffline?: VerifyAuditOffline | undefined;
 }
 
 /** Adds commands to a program; `main` brings those that run the server and the worker. */

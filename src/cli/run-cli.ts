@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { ERROR_TABLE, OperationError, toOperationError } from '../shared/errors.ts';
 import { createProgram } from './program.ts';
 import type { CommandGroup } from './program.ts';
+import type { VerifyAuditOffline } from './offline-audit.ts';
 import type { Terminal } from './terminal.ts';
 import { plainText } from './text-width.ts';
 import { chooseLanguage, createTranslate } from './translate.ts';
@@ -13,6 +14,7 @@ export interface CliOptions {
   readonly argv: readonly string[];
   readonly terminal: Terminal;
   readonly version: string;
+  readonly verifyAuditOffline?: VerifyAuditOffline | undefined;
   readonly extraCommands?: readonly CommandGroup[] | undefined;
 }
 
@@ -23,7 +25,10 @@ export const INTERRUPTED_EXIT_CODE = 130;
 export async function runCli(options: CliOptions): Promise<number> {
   const { argv, terminal, version } = options;
   const text = createTranslate(chooseLanguage(argv, terminal.env));
-  const program = createProgram({ terminal, text, version }, options.extraCommands);
+  const program = createProgram(
+    { terminal, text, version, verifyAuditOffline: options.verifyAuditOffline },
+    options.extraCommands,
+  );
   try {
     if (argv.length === 0) {
       program.outputHelp();

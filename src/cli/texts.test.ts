@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { AUDIT_TEXTS } from './audit-texts.ts';
 import { CONFIRMATION_TEXTS } from './confirmation-texts.ts';
 import { MESSAGE_TEXTS } from './message-texts.ts';
 import { runInProcess } from './run-in-process.test-suite.ts';
@@ -12,7 +13,7 @@ const marks = (text: string) =>
   [...text.matchAll(/\{(\w+)\}/g)]
     .map((match) => match[1] ?? '')
     .sort((one, other) => one.localeCompare(other));
-const entries = [TEXTS, MESSAGE_TEXTS, CONFIRMATION_TEXTS].flatMap((texts) =>
+const entries = [TEXTS, MESSAGE_TEXTS, CONFIRMATION_TEXTS, AUDIT_TEXTS].flatMap((texts) =>
   Object.entries(texts),
 );
 

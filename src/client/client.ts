@@ -14,6 +14,7 @@ import type {
   PagedOperationId,
   PlainArguments,
 } from './call-types.ts';
+import { download } from './download.ts';
 import { followEvents } from './event-stream.ts';
 import type { ClientEvent, FollowOptions } from './event-stream.ts';
 import { exchange } from './http-exchange.ts';
@@ -53,6 +54,12 @@ export interface Client {
     args: ArgumentsOf<Id>,
     options?: CallOptions,
   ): Promise<Answer<AnswerOf<Id>>>;
+  /** The pieces of an answer that is no JSON. */
+  download(
+    operationId: 'auditEventExport',
+    args: ArgumentsOf<'auditEventExport'>,
+    options?: { signal?: AbortSignal },
+  ): AsyncGenerator<string>;
   /** Items of all pages, read as they are needed. */
   pages<Id extends PagedOperationId>(
     operationId: Id,
@@ -97,6 +104,11 @@ export function createClient(options: ClientOptions): Client {
     call: async (operationId, args, callOptions) =>
       (await ask(operationId, args, callOptions)).body,
     pages: (operationId, args, pageOptions) => pagesOf(client, operationId, args, pageOptions),
+    download: (operationId, args, downloadOptions) =>
+      download(transport, operationId, {
+        args: plainArgumentsSchema.parse(args),
+        signal: downloadOptions?.signal,
+      }),
     events: (followOptions) => followEvents(transport, followOptions),
     watchRequest: (requestId, watchOptions) => watchRequest(client, requestId, watchOptions),
     waitForRequest: (requestId, watchOptions) => waitForRequest(client, requestId, watchOptions),

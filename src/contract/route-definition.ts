@@ -19,6 +19,8 @@ export interface RouteDefinition {
   readonly etag?: boolean;
   /** Server-sent events; `response` is the shape of one event's data. */
   readonly stream?: boolean;
+  /** Not JSON but one of these media types, sent piece by piece; `response` is one piece. */
+  readonly download?: readonly string[];
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import {
   tokenCreateInputSchema,
   tokenCreatedSchema,
@@ -6,6 +7,7 @@ import {
   whoamiSchema,
 } from './access.ts';
 import {
+  auditEventExportQuerySchema,
   auditEventListQuerySchema,
   auditEventPageSchema,
   auditVerificationSchema,
@@ -232,6 +234,17 @@ export const routes = {
     right: 'read-audit',
     query: auditEventListQuerySchema,
     response: auditEventPageSchema,
+  },
+  auditEventExport: {
+    ...read,
+    audited: true,
+    path: '/api/v1/audit-events/export',
+    tag: 'audit',
+    summary: 'Download the audit trail, oldest first',
+    right: 'read-audit',
+    download: ['application/jsonl', 'text/csv'],
+    query: auditEventExportQuerySchema,
+    response: z.string(),
   },
   auditVerify: {
     ...read,

@@ -33,6 +33,9 @@ process.exitCode = await runCli({
   argv: process.argv.slice(2),
   version,
   extraCommands: [addHostCommands],
+  // Loaded only when asked for: most commands need neither catalog nor repository.
+  verifyAuditOffline: async (source, signal) =>
+    await (await import('./verify-audit-offline.ts')).verifyAuditOffline(source, signal),
   terminal: {
     env: process.env,
     input: process.stdin,

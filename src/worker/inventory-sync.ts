@@ -7,6 +7,7 @@ import { OperationError, describeThrown } from '../shared/errors.ts';
 import type { HostDescription } from '../shared/inventory.ts';
 import { createSemaphore } from '../shared/waiting.ts';
 import type { WorkerEnvironment } from './environment.ts';
+import { reportManifestHeads } from './report-manifest-heads.ts';
 import { readFreeBytes } from './space-watch.ts';
 
 /** Even without events everything is looked at again this often: disks grow without telling. */
@@ -149,6 +150,7 @@ async function reportAllVms(environment: WorkerEnvironment): Promise<void> {
     }),
   );
   await reportRepositoryState(environment);
+  await reportManifestHeads(environment, { all: true });
 }
 
 async function reportOneVm(environment: WorkerEnvironment, vmId: string): Promise<void> {

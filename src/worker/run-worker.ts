@@ -12,6 +12,7 @@ import { createDeleteJob } from './delete-job.ts';
 import type { WorkerEnvironment } from './environment.ts';
 import { createExportJob } from './export-job.ts';
 import { reportRepositoryState, startInventorySync, type InventorySync } from './inventory-sync.ts';
+import { reportManifestHeads } from './report-manifest-heads.ts';
 import { createRestoreJob } from './restore-job.ts';
 import { createVerifyJob } from './verify-job.ts';
 
@@ -125,6 +126,7 @@ async function runClaimed(
     logger.info({ jobId: job.id, kind: job.kind, state: outcome.state }, 'job ended');
     if (job.vmId !== null) await inventory.refresh(job.vmId);
     await reportRepositoryState(environment);
+    await reportManifestHeads(environment, { all: false });
   } catch (error) {
     logger.error({ jobId: job.id, reason: describeThrown(error), error }, 'a job could not be run');
   }

@@ -49,6 +49,7 @@ test('an empty trail is intact', async (t) => {
     intact: true,
     eventsChecked: 0,
     headHash: null,
+    headsChecked: 0,
     firstBroken: null,
   });
 });

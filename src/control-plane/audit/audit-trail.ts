@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { describeThrown } from '../../shared/errors.ts';
 import {
   insertAuditEvent,
   listAuditEvents,
@@ -14,7 +14,14 @@ import {
   type StoredJsonObject,
   type StoredPrincipal,
 } from '../database/stored-shapes.ts';
-import { canonicalJson } from './canonical-json.ts';
+import {
+  checkChain,
+  FIRST_PREVIOUS_HASH,
+  hashOf,
+  type ChainRecord,
+  type ChainVerification,
+  type KnownHead,
+} from './audit-chain.ts';
 
 export interface AuditEntry {
   readonly at: string;
@@ -34,14 +41,6 @@ export interface AuditEntry {
   readonly details?: StoredJsonObject;
 }
 
-export interface ChainVerification {
-  readonly intact: boolean;
-  readonly eventsChecked: number;
-  readonly headHash: string | null;
-  readonly firstBroken: { readonly sequence: number; readonly reason: string } | null;
-}
-
-const FIRST_PREVIOUS_HASH = '0'.repeat(64);
 const PAGE_SIZE = 500;
 
 /** In the transaction of what it records, so that neither exists without the other. */
@@ -78,87 +77,38 @@ export async function appendAuditEvent(tx: Writer, entry: AuditEntry): Promise<A
   return event;
 }
 
-/** SHA-256 over the canonical JSON of every field but the hash itself; hex. */
-function hashOf(event: Omit<AuditEventRow, 'hash'>): string {
-  const { id, name, kind } = event.actor;
-  const onBehalfOf = event.onBehalfOf && {
-    id: event.onBehalfOf.id,
-    name: event.onBehalfOf.name,
-    kind: event.onBehalfOf.kind,
-  };
-  const sealed = {
-    sequence: event.sequence,
-    at: event.at,
-    actor: { id, name, kind },
-    onBehalfOf,
-    sourceAddress: event.sourceAddress,
-    action: event.action,
-    resourceType: event.resourceType,
-    resourceId: event.resourceId,
-    resourceName: event.resourceName,
-    requestId: event.requestId,
-    outcome: event.outcome,
-    reason: event.reason,
-    details: event.details,
-    previousHash: event.previousHash,
-  };
-  return createHash('sha256').update(canonicalJson(sealed), 'utf8').digest('hex');
-}
-
 /** Hash of the newest event: what a manifest carries, so that the past cannot be rewritten alone. */
 export async function auditHeadHash(db: Reader): Promise<string | null> {
   return (await readAuditHead(db))?.hash ?? null;
 }
 
-/** Recomputes the whole chain, in pages, and names the first link that does not hold. */
-export async function verifyAuditChain(db: Reader): Promise<ChainVerification> {
-  let checked = 0;
-  let previousHash = FIRST_PREVIOUS_HASH;
+/** Checks the whole chain of a catalog, in pages, and that heads known from elsewhere are in it. */
+export const verifyAuditChain = async (
+  db: Reader,
+  heads: readonly KnownHead[] = [],
+): Promise<ChainVerification> => await checkChain(readRecords(db), heads);
+
+async function* readRecords(db: Reader): AsyncGenerator<ChainRecord> {
+  let afterSequence = 0;
   for (;;) {
-    const page = await readPage(db, checked);
-    if (page === 'unreadable')
-      return broken(checked, previousHash, 'the record is not readable as it was written');
-    for (const event of page) {
-      const reason = findBreak(event, { sequence: checked + 1, previousHash });
-      if (reason) return broken(checked, previousHash, reason);
-      checked += 1;
-      previousHash = event.hash;
-    }
-    if (page.length === 0) break;
+    const page = await readPage(db, afterSequence);
+    yield* page;
+    const last = page.at(-1);
+    if (!last || 'unreadable' in last) return;
+    afterSequence = last.sequence;
   }
-  const headHash = checked === 0 ? null : previousHash;
-  return { intact: true, eventsChecked: checked, headHash, firstBroken: null };
 }
-
-function findBreak(
-  event: AuditEventRow,
-  expected: { sequence: number; previousHash: string },
-): string | undefined {
-  if (event.sequence !== expected.sequence) return 'a record is missing here';
-  if (event.previousHash !== expected.previousHash)
-    return 'the record does not follow from the one before it';
-  if (event.hash !== hashOf(event)) return 'the record was changed after it was written';
-  return undefined;
-}
-
-const broken = (checked: number, headHash: string, reason: string): ChainVerification => ({
-  intact: false,
-  eventsChecked: checked,
-  headHash: checked === 0 ? null : headHash,
-  firstBroken: { sequence: checked + 1, reason },
-});
 
 /** When a page holds a record that does not parse, only what is before that record. */
-async function readPage(
-  db: Reader,
-  afterSequence: number,
-): Promise<AuditEventRow[] | 'unreadable'> {
+async function readPage(db: Reader, afterSequence: number): Promise<ChainRecord[]> {
+  let reason = '';
   for (const limit of [PAGE_SIZE, 1]) {
     try {
       return await listAuditEvents(db, {}, { limit, afterSequence, order: 'oldest' });
-    } catch {
-      // Safe to ignore: the smaller page, or the caller, says which record it is.
+    } catch (error) {
+      // The smaller page, or the record that is given out, says where it is.
+      reason = describeThrown(error);
     }
   }
-  return 'unreadable';
+  return [{ sequence: null, unreadable: reason }];
 }

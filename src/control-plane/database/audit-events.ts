@@ -2,6 +2,7 @@ import { sql, type RawBuilder } from 'kysely';
 import { z } from 'zod';
 import type { Reader, Writer } from './catalog.ts';
 import { optionalJson, readJson, readOptionalJson, readWord } from './json-column.ts';
+import { jsonTextAt } from './sqlite-dialect.ts';
 import type { CatalogSchema } from './schema.ts';
 import {
   storedJsonObjectSchema,
@@ -72,12 +73,17 @@ export interface AuditFilter {
   readonly reach?: VmReach | undefined;
   readonly action?: string | undefined;
   readonly actorId?: string | undefined;
+  readonly actorName?: string | undefined;
   readonly resourceType?: string | undefined;
   readonly resourceId?: string | undefined;
+  readonly resourceName?: string | undefined;
+  /** Somewhere in action, names, reason or source address. */
+  readonly search?: string | undefined;
   readonly requestId?: string | undefined;
   readonly outcome?: AuditOutcome | undefined;
   readonly after?: string | undefined;
   readonly before?: string | undefined;
+  readonly throughSequence?: number | undefined;
 }
 
 export async function listAuditEvents(
@@ -96,6 +102,15 @@ export async function listAuditEvents(
   if (filter.outcome) query = query.where('outcome', '=', filter.outcome);
   if (filter.after) query = query.where('at', '>', filter.after);
   if (filter.before) query = query.where('at', '<', filter.before);
+  if (filter.resourceName !== undefined)
+    query = query.where('resource_name', '=', filter.resourceName);
+  if (filter.actorName !== undefined)
+    query = query.where((eb) =>
+      eb(jsonTextAt(eb.ref('actor'), 'name'), '=', filter.actorName ?? ''),
+    );
+  if (filter.search !== undefined) query = query.where(holdsText(filter.search));
+  if (filter.throughSequence !== undefined)
+    query = query.where('sequence', '<=', filter.throughSequence);
   if (page.afterSequence !== undefined)
     query = query.where('sequence', page.order === 'newest' ? '<' : '>', page.afterSequence);
   const rows = await query
@@ -117,6 +132,13 @@ function whereAboutReached(reach: VmReach | undefined): RawBuilder<boolean> {
       when 'job' then (select vm_id from jobs where jobs.id = resource_id)
     end)`;
   return whereOfReachedVm(reach, vmId);
+}
+
+function holdsText(text: string): RawBuilder<boolean> {
+  const pattern = `%${text.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
+  const columns = ['action', 'actor', 'resource_name', 'resource_id', 'reason', 'source_address'];
+  const tests = columns.map((column) => sql`${sql.ref(column)} like ${pattern} escape '\\'`);
+  return sql<boolean>`(${sql.join(tests, sql` or `)})`;
 }
 
 function toAuditEvent(row: CatalogSchema['audit_events']): AuditEventRow {

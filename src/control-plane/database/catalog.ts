@@ -54,3 +54,9 @@ export async function openCatalog(options: { path: string; clock?: Clock }): Pro
     },
   };
 }
+
+/** Opens the file of a catalog only to look at it: nothing is made, migrated or written. */
+export function openCatalogCopy(path: string): { readonly read: Reader; close(): Promise<void> } {
+  const read = new Kysely<CatalogSchema>({ dialect: createSqliteDialect({ path, role: 'copy' }) });
+  return { read, close: async () => await read.destroy() };
+}

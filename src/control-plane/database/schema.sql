@@ -184,6 +184,12 @@ CREATE TABLE jobs (
     finished_at text
   ) strict;
 
+CREATE TABLE manifest_heads (
+    snapshot_id text primary key,
+    audit_head text,
+    captured_at text not null
+  ) strict, without rowid;
+
 CREATE TABLE meta (
     key text primary key,
     value text not null

@@ -201,6 +201,8 @@ export interface CatalogSchema {
     previous_hash: string;
     hash: string;
   };
+  /** Heads of the audit trail that stand in the bundles' manifests. */
+  manifest_heads: { snapshot_id: string; audit_head: string | null; captured_at: string };
   principals: {
     id: string;
     name: string;

@@ -1,6 +1,8 @@
 import { randomInt } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import {
   CompiledQuery,
   sql,
@@ -22,7 +24,8 @@ const OPEN_BUSY_TIMEOUT_MS = 5000;
 const BEGIN_TIMEOUT_MS = 15_000;
 const BEGIN_RETRY_MAX_MS = 20;
 
-export type ConnectionRole = 'read' | 'write';
+/** `copy`: a file that is looked at and never changed, migrated or given files of its own. */
+export type ConnectionRole = 'read' | 'write' | 'copy';
 
 /**
  * All that is particular to SQLite: everything above speaks Kysely. The read connection refuses
@@ -64,6 +67,7 @@ function createDriver({ path, role }: { path: string; role: ConnectionRole }): D
 
 function openDatabase(path: string, role: ConnectionRole): DatabaseSync {
   try {
+    if (role === 'copy') return openCopy(path);
     const database = new DatabaseSync(path, { timeout: OPEN_BUSY_TIMEOUT_MS });
     database.exec('pragma journal_mode = wal');
     database.exec('pragma synchronous = full');
@@ -84,6 +88,18 @@ function openDatabase(path: string, role: ConnectionRole): DatabaseSync {
       { cause: error },
     );
   }
+}
+
+function openCopy(path: string): DatabaseSync {
+  const url = pathToFileURL(path);
+  // Without a log there is nothing to recover, and SQLite need not make its shared memory file.
+  const log = statSync(`${path}-wal`, { throwIfNoEntry: false });
+  if (!log || log.size === 0) url.searchParams.set('immutable', '1');
+  const database = new DatabaseSync(url, { readOnly: true, timeout: OPEN_BUSY_TIMEOUT_MS });
+  database.exec('pragma query_only = on');
+  // Opening alone reads nothing; what is no database is to be told here.
+  database.prepare('select count(*) from sqlite_schema').get();
+  return database;
 }
 
 function createConnection(database: DatabaseSync): DatabaseConnection {

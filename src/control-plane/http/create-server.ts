@@ -12,6 +12,7 @@ import { accessHandlers } from './access-handlers.ts';
 import { administrationHandlers } from './administration-handlers.ts';
 import { confirmationHandlers } from './confirmation-handlers.ts';
 import { createCall, type Answer, type Handler } from './call.ts';
+import { sendAuditExport } from './download.ts';
 import { createEventStream } from './event-stream.ts';
 import { addDashboard, CONTENT_SECURITY_POLICY, isPageRequest } from './dashboard-files.ts';
 import { createIdentifier, RATE_LIMITS, type Identifier, type RateLimits } from './identify.ts';
@@ -29,7 +30,9 @@ const BODY_LIMIT_BYTES = 1024 * 1024;
 const REQUEST_TIMEOUT_MS = 30_000;
 
 /** Every route but the stream; the compiler says when one of the table is missing. */
-const handlers: Readonly<Record<Exclude<OperationId, 'eventStream' | 'sessionCreate'>, Handler>> = {
+const handlers: Readonly<
+  Record<Exclude<OperationId, 'eventStream' | 'sessionCreate' | 'auditEventExport'>, Handler>
+> = {
   ...vmHandlers,
   ...snapshotHandlers,
   ...requestHandlers,
@@ -96,6 +99,8 @@ export async function createServer(options: {
         const { caller, credentials } = await identify.caller(request, reply);
         if (operationId === 'eventStream')
           return await stream.serve({ request, reply }, caller, credentials);
+        if (operationId === 'auditEventExport')
+          return await sendAuditExport(environment, caller, { request, reply });
         const answer = await handlers[operationId](createCall(environment, caller, request));
         return await sendAnswer(reply, operationId, answer);
       },

@@ -147,7 +147,7 @@ const withoutDialect = ({ $schema: _dialect, $id: _id, ...schema }: JsonObject):
 
 function describeOperation(operationId: OperationId): JsonObject {
   const route = routeOf(operationId);
-  const media = route.stream ? 'text/event-stream' : 'application/json';
+  const media = route.stream ? ['text/event-stream'] : (route.download ?? ['application/json']);
   return {
     operationId,
     tags: [route.tag],
@@ -167,7 +167,7 @@ function describeOperation(operationId: OperationId): JsonObject {
         description: route.response ? 'Done, or begun' : 'Done',
         ...describeHeaders(operationId),
         ...(route.response && {
-          content: { [media]: { schema: schemaOf(route.response, 'output') } },
+          content: contentOf(route.response, media),
         }),
       },
       default: {
@@ -176,6 +176,11 @@ function describeOperation(operationId: OperationId): JsonObject {
       },
     },
   };
+}
+
+function contentOf(response: z.ZodType, media: readonly string[]): JsonObject {
+  const schema = schemaOf(response, 'output');
+  return Object.fromEntries(media.map((name) => [name, { schema }]));
 }
 
 function describeHeaders(operationId: OperationId): JsonObject {

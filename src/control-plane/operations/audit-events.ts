@@ -6,7 +6,9 @@ import type {
 } from '../../contract/audit-events.ts';
 import { authorize, authorizeSomewhere, FLEET, reachOf } from '../access/principal.ts';
 import { verifyAuditChain } from '../audit/audit-trail.ts';
+import { headOfManifest } from '../audit/manifest-heads.ts';
 import { listAuditEvents } from '../database/audit-events.ts';
+import { listManifestHeads } from '../database/manifest-heads.ts';
 import { decodeCursor, pageFrom, pageLimit } from './cursor.ts';
 import type { Caller, Environment } from './environment.ts';
 
@@ -38,5 +40,6 @@ export async function auditVerify(
   caller: Caller,
 ): Promise<AuditVerification> {
   authorize(caller.principal, 'read-audit', FLEET);
-  return await verifyAuditChain(environment.catalog.read);
+  const db = environment.catalog.read;
+  return await verifyAuditChain(db, (await listManifestHeads(db)).flatMap(headOfManifest));
 }

@@ -213,6 +213,11 @@ const tables = [
     previous_hash text not null,
     hash text not null unique
   ) strict`,
+  `create table manifest_heads (
+    snapshot_id text primary key,
+    audit_head text,
+    captured_at text not null
+  ) strict, without rowid`,
   `create table principals (
     id text primary key,
     name text not null unique,
