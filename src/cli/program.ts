@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addAccountCommands } from './account-commands.ts';
 import { addAccessCommands } from './access-commands.ts';
 import { addAuditCommands } from './audit-commands.ts';
 import { renderBashCompletion } from './completion.ts';
@@ -13,6 +14,7 @@ import type { VerifyAuditOffline } from './offline-audit.ts';
 import type { Terminal } from './terminal.ts';
 import { isTextKey } from './translate.ts';
 import type { Translate } from './translate.ts';
+import { addUserCommands } from './user-commands.ts';
 import { addVmCommands } from './vm-commands.ts';
 
 export interface ProgramBase {
@@ -43,6 +45,8 @@ const GROUPS: readonly CommandGroup[] = [
   addHostCommands,
   addAuditCommands,
   addAccessCommands,
+  addAccountCommands,
+  addUserCommands,
 ];
 
 export function createProgram(

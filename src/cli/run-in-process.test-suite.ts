@@ -8,13 +8,16 @@ export interface CliRun {
   readonly errors: string;
 }
 
+/** An answer, or one made out of what stands on the terminal. */
+export type Typed = string | ((errors: string) => string);
+
 export interface CliRunOptions {
   readonly url?: string | undefined;
   readonly env?: Readonly<Record<string, string>>;
   /** A terminal of this width; without it, pipes. */
   readonly columns?: number;
   /** Typed once a question was asked. */
-  readonly typed?: string;
+  readonly typed?: string | readonly Typed[];
   readonly piped?: string;
   readonly signal?: AbortSignal;
 }
@@ -35,11 +38,15 @@ export async function runInProcess(
     });
     return () => all;
   };
+  const textOf = (typed: Typed = ''): string =>
+    typeof typed === 'string' ? typed : typed(readErrors());
+  const answers = [options.typed ?? []].flat();
   const readOutput = read(output);
   const readErrors = read(errors);
   if (options.piped !== undefined) input.end(options.piped);
   errors.on('data', (part: string) => {
-    if (options.typed !== undefined && part.endsWith(': ')) input.write(options.typed);
+    if (answers.length > 0 && part.endsWith(': '))
+      input.write(textOf(typeof options.typed === 'string' ? options.typed : answers.shift()));
   });
   const code = await runCli({
     argv,

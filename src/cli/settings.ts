@@ -7,7 +7,11 @@ import { describeThrown, OperationError } from '../shared/errors.ts';
 import type { Terminal } from './terminal.ts';
 import type { Translate } from './translate.ts';
 
-const settingsSchema = z.object({ url: z.url({ protocol: /^https?$/ }), token: z.string().min(1) });
+const settingsSchema = z.object({
+  url: z.url({ protocol: /^https?$/ }),
+  token: z.string().min(1),
+  tokenId: z.string().optional(),
+});
 export type Settings = z.infer<typeof settingsSchema>;
 
 export function settingsFile(env: Terminal['env']): string {

@@ -1,11 +1,18 @@
 import { AUDIT_TEXTS } from './audit-texts.ts';
+import { ACCOUNT_TEXTS } from './account-texts.ts';
 import { CONFIRMATION_TEXTS } from './confirmation-texts.ts';
 import { MESSAGE_TEXTS } from './message-texts.ts';
 import { TEXTS } from './texts.ts';
 
 export type Language = 'en' | 'ja';
 
-const CATALOG = { ...TEXTS, ...MESSAGE_TEXTS, ...CONFIRMATION_TEXTS, ...AUDIT_TEXTS };
+const CATALOG = {
+  ...TEXTS,
+  ...MESSAGE_TEXTS,
+  ...CONFIRMATION_TEXTS,
+  ...ACCOUNT_TEXTS,
+  ...AUDIT_TEXTS,
+};
 export type TextKey = keyof typeof CATALOG;
 
 export const isTextKey = (key: string): key is TextKey => Object.hasOwn(CATALOG, key);
