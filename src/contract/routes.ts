@@ -6,6 +6,7 @@ import {
   tokenPageSchema,
   whoamiSchema,
 } from './access.ts';
+import { accessRoutes } from './access-routes.ts';
 import {
   auditEventExportQuerySchema,
   auditEventListQuerySchema,
@@ -307,6 +308,7 @@ export const routes = {
   },
 
   ...signInRoutes,
+  ...accessRoutes,
 } as const satisfies Record<string, RouteDefinition>;
 
 export type Routes = typeof routes;

@@ -54,7 +54,7 @@ export function mayDo(principal: Principal, right: Right, target: Target): boole
 }
 
 /** Some binding allows it, none denies it, and the token in use does not withhold it. */
-function holds(principal: Principal, right: Right, vm: VmTarget | null): boolean {
+export function holds(principal: Principal, right: Right, vm: VmTarget | null): boolean {
   const names = rightsThatGive(right);
   const applies = (effect: Grant['effect']): boolean =>
     principal.grants.some(

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import type { Reader, Writer } from './catalog.ts';
 import { readJson, readWord } from './json-column.ts';
+import type { PageRequest } from './page.ts';
 import { readRights } from './roles.ts';
+import { jsonTextAt } from './sqlite-dialect.ts';
 import {
   storedPrincipalSchema,
   storedScopeSchema,
@@ -51,6 +53,52 @@ export async function insertBinding(tx: Writer, binding: NewBinding): Promise<vo
     .execute();
 }
 
+export async function updateBinding(
+  tx: Writer,
+  change: Pick<NewBinding, 'id' | 'roleId' | 'effect' | 'scope' | 'at'>,
+): Promise<void> {
+  await tx
+    .updateTable('bindings')
+    .set({
+      role_id: change.roleId,
+      effect: change.effect,
+      scope: JSON.stringify(change.scope),
+      updated_at: change.at,
+    })
+    .set((eb) => ({ version: eb('version', '+', 1) }))
+    .where('id', '=', change.id)
+    .execute();
+}
+
+export async function deleteBinding(tx: Writer, id: string): Promise<void> {
+  await tx.deleteFrom('bindings').where('id', '=', id).execute();
+}
+
+export async function findBinding(db: Reader, id: string): Promise<BindingRow | undefined> {
+  const row = await selectBindings(db).where('bindings.id', '=', id).executeTakeFirst();
+  return row && toBinding(row);
+}
+
+export interface BindingFilter {
+  readonly principalId?: string | undefined;
+  readonly roleId?: string | undefined;
+}
+
+/** Oldest first. */
+export async function listBindings(
+  db: Reader,
+  filter: BindingFilter,
+  page: PageRequest<{ id: string }>,
+): Promise<BindingRow[]> {
+  let query = selectBindings(db);
+  if (filter.principalId !== undefined)
+    query = query.where('bindings.principal_id', '=', filter.principalId);
+  if (filter.roleId !== undefined) query = query.where('bindings.role_id', '=', filter.roleId);
+  if (page.after) query = query.where('bindings.id', '>', page.after.id);
+  const rows = await query.orderBy('bindings.id').limit(page.limit).execute();
+  return rows.map(toBinding);
+}
+
 /** All of one principal; how many there can be is limited where they are made. */
 export async function listBindingsOf(db: Reader, principalId: string): Promise<BindingRow[]> {
   const rows = await selectBindings(db)
@@ -58,6 +106,35 @@ export async function listBindingsOf(db: Reader, principalId: string): Promise<B
     .orderBy('bindings.id')
     .execute();
   return rows.map(toBinding);
+}
+
+/** Those that hold on VMs by their labels. */
+export async function listLabelBindings(db: Reader): Promise<BindingRow[]> {
+  const rows = await selectBindings(db)
+    .where((eb) => eb(jsonTextAt(eb.ref('bindings.scope'), 'kind'), '=', 'label'))
+    .execute();
+  return rows.map(toBinding);
+}
+
+export async function countBindings(db: Reader, filter: BindingFilter): Promise<number> {
+  let query = db.selectFrom('bindings').select((eb) => eb.fn.countAll<number>().as('count'));
+  if (filter.principalId !== undefined)
+    query = query.where('principal_id', '=', filter.principalId);
+  if (filter.roleId !== undefined) query = query.where('role_id', '=', filter.roleId);
+  return (await query.executeTakeFirstOrThrow()).count;
+}
+
+/** Of whoever is bound at all and not disabled. */
+export async function listBoundPrincipalIds(db: Reader): Promise<string[]> {
+  const rows = await db
+    .selectFrom('bindings')
+    .innerJoin('principals', 'principals.id', 'bindings.principal_id')
+    .select('principals.id')
+    .distinct()
+    .where('principals.disabled_at', 'is', null)
+    .where('bindings.effect', '=', 'allow')
+    .execute();
+  return rows.map(({ id }) => id);
 }
 
 const selectBindings = (db: Reader) =>

@@ -10,6 +10,7 @@ import { sessionCreate } from '../operations/sign-in.ts';
 import { checkReady, readFleetNumbers } from '../operations/health.ts';
 import { accessHandlers } from './access-handlers.ts';
 import { administrationHandlers } from './administration-handlers.ts';
+import { bindingHandlers } from './binding-handlers.ts';
 import { confirmationHandlers } from './confirmation-handlers.ts';
 import { createCall, type Answer, type Handler } from './call.ts';
 import { sendAuditExport } from './download.ts';
@@ -39,6 +40,7 @@ const handlers: Readonly<
   ...confirmationHandlers,
   ...administrationHandlers,
   ...accessHandlers,
+  ...bindingHandlers,
 };
 
 /** The HTTP interface over the operations; the caller listens on it, or injects calls. */

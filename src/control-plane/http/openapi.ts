@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { accountSchema } from '../../contract/account.ts';
 import { tokenCreatedSchema, tokenSchema, whoamiSchema } from '../../contract/access.ts';
 import { auditEventSchema, auditVerificationSchema } from '../../contract/audit-events.ts';
+import { bindingSchema, principalRightsSchema } from '../../contract/bindings.ts';
 import {
   confirmationRuleSchema,
   confirmationSchema,
@@ -17,6 +18,7 @@ import { PROBLEM_MEDIA_TYPE, problemSchema } from '../../contract/problem.ts';
 import { repositorySchema } from '../../contract/repositories.ts';
 import { requestSchema } from '../../contract/requests.ts';
 import { operationIds, routeOf, type OperationId } from '../../contract/routes.ts';
+import { roleSchema } from '../../contract/roles.ts';
 import { scopeSchema } from '../../contract/scope.ts';
 import { snapshotSchema } from '../../contract/snapshots.ts';
 import { sessionCreatedSchema, sessionSchema, userSchema } from '../../contract/users.ts';
@@ -26,6 +28,7 @@ const NAMED = {
   Account: accountSchema,
   AuditEvent: auditEventSchema,
   AuditVerification: auditVerificationSchema,
+  Binding: bindingSchema,
   CapturePlan: capturePlanSchema,
   Confirmation: confirmationSchema,
   ConfirmationRule: confirmationRuleSchema,
@@ -35,8 +38,10 @@ const NAMED = {
   MayDecide: mayDecideSchema,
   Plan: planSchema,
   Problem: problemSchema,
+  PrincipalRights: principalRightsSchema,
   Repository: repositorySchema,
   Request: requestSchema,
+  Role: roleSchema,
   RuleContent: ruleContentSchema,
   Scope: scopeSchema,
   ServerEvent: serverEventSchema,

@@ -10,6 +10,7 @@ import { OperationError } from '../../shared/errors.ts';
 import { newId } from '../../shared/ids.ts';
 import { requireGoodPassword } from '../access/password-policy.ts';
 import { authorize, FLEET } from '../access/principal.ts';
+import { keepingGivers } from '../access/giving.ts';
 import { requireNoMoreThan } from '../access/no-more-than.ts';
 import { endAccessOf } from '../access/sessions.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
@@ -222,7 +223,7 @@ export async function userDisable(
     if (user.disabledAt !== null)
       throw new OperationError('wrong_state', `The user ${user.name} is disabled already.`);
     const at = timestamp(environment);
-    await setUserDisabled(tx, id, at);
+    await keepingGivers(tx, () => setUserDisabled(tx, id, at));
     const details = await endAccessOf(tx, id, { at });
     await appendAuditEvent(
       tx,

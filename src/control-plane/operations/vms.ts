@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { CapturePlan, PreflightInput } from '../../contract/preflight.ts';
 import type { Vm, vmListQuerySchema, vmPageSchema, VmUpdateInput } from '../../contract/vms.ts';
 import { OperationError } from '../../shared/errors.ts';
+import { requireMayRelabel } from '../access/giving.ts';
 import {
   authorize,
   authorizeSomewhere,
@@ -11,6 +12,7 @@ import {
 } from '../access/principal.ts';
 import { appendAuditEvent } from '../audit/audit-trail.ts';
 import type { Reader } from '../database/catalog.ts';
+import { listLabelBindings } from '../database/bindings.ts';
 import { findHost } from '../database/hosts.ts';
 import { listHeldScratch } from '../database/scratch-reservations.ts';
 import { findVm, findVmsByName, listVms, setVmLabels, type VmRow } from '../database/vms.ts';
@@ -124,6 +126,8 @@ export async function vmUpdate(
     authorize(caller.principal, 'manage-access', targetOf(before));
     requireMatch(before.version, change.ifMatch);
     const { labels } = change.input;
+    const bindings = await listLabelBindings(tx);
+    requireMayRelabel(caller.principal, { vm: before, labels, bindings });
     await setVmLabels(tx, { vmId: before.id, labels, at: timestamp(environment) });
     const details = { before: before.labels, after: labels };
     await appendAuditEvent(
