@@ -14,6 +14,7 @@ import type { VerifyAuditOffline } from './offline-audit.ts';
 import type { Terminal } from './terminal.ts';
 import { isTextKey } from './translate.ts';
 import type { Translate } from './translate.ts';
+import { addPermissionCommands } from './permission-commands.ts';
 import { addUserCommands } from './user-commands.ts';
 import { addVmCommands } from './vm-commands.ts';
 
@@ -47,6 +48,7 @@ const GROUPS: readonly CommandGroup[] = [
   addAccessCommands,
   addAccountCommands,
   addUserCommands,
+  addPermissionCommands,
 ];
 
 export function createProgram(

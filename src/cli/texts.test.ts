@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { AUDIT_TEXTS } from './audit-texts.ts';
 import { ACCOUNT_TEXTS } from './account-texts.ts';
 import { CONFIRMATION_TEXTS } from './confirmation-texts.ts';
+import { PERMISSION_TEXTS } from './permission-texts.ts';
 import { MESSAGE_TEXTS } from './message-texts.ts';
 import { runInProcess } from './run-in-process.test-suite.ts';
 import { TEXTS } from './texts.ts';
@@ -14,9 +15,14 @@ const marks = (text: string) =>
   [...text.matchAll(/\{(\w+)\}/g)]
     .map((match) => match[1] ?? '')
     .sort((one, other) => one.localeCompare(other));
-const entries = [TEXTS, MESSAGE_TEXTS, CONFIRMATION_TEXTS, ACCOUNT_TEXTS, AUDIT_TEXTS].flatMap(
-  (texts) => Object.entries(texts),
-);
+const entries = [
+  TEXTS,
+  MESSAGE_TEXTS,
+  CONFIRMATION_TEXTS,
+  PERMISSION_TEXTS,
+  ACCOUNT_TEXTS,
+  AUDIT_TEXTS,
+].flatMap((texts) => Object.entries(texts));
 
 test('both languages say everything, with the same values', () => {
   assert.equal(new Set(entries.map(([key]) => key)).size, entries.length, 'no key stands twice');

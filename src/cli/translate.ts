@@ -1,6 +1,7 @@
 import { AUDIT_TEXTS } from './audit-texts.ts';
 import { ACCOUNT_TEXTS } from './account-texts.ts';
 import { CONFIRMATION_TEXTS } from './confirmation-texts.ts';
+import { PERMISSION_TEXTS } from './permission-texts.ts';
 import { MESSAGE_TEXTS } from './message-texts.ts';
 import { TEXTS } from './texts.ts';
 
@@ -10,6 +11,7 @@ const CATALOG = {
   ...TEXTS,
   ...MESSAGE_TEXTS,
   ...CONFIRMATION_TEXTS,
+  ...PERMISSION_TEXTS,
   ...ACCOUNT_TEXTS,
   ...AUDIT_TEXTS,
 };
