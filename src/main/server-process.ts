@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { RATE_LIMITS } from '../control-plane/http/identify.ts';
 import { describeThrown } from '../shared/errors.ts';
@@ -6,10 +7,19 @@ import { systemClock } from '../shared/clock.ts';
 import { startCatalogBackups } from './catalog-backups.ts';
 import { endOfProcess, reportReady, settingsFromParent, untilAborted } from './child-process.ts';
 import { createPinoLogger } from './pino-logger.ts';
-import { startServer } from './server.ts';
+import { startServer, type ServerOptions } from './server.ts';
+import type { Settings } from './settings.ts';
 
 /** Where `npm run build` puts it. */
 const DASHBOARD_FOLDER = path.resolve(import.meta.dirname, '../../dist/dashboard');
+
+async function auditReceiverOf(settings: Settings): Promise<Pick<ServerOptions, 'auditReceiver'>> {
+  const { auditForwarding } = settings;
+  if (!auditForwarding) return {};
+  const { host, port, tls, caFile } = auditForwarding;
+  const ca = caFile === undefined ? undefined : await readFile(caFile, 'utf8');
+  return { auditReceiver: { host, port, tls: tls ? { ca } : null } };
+}
 
 async function run(): Promise<void> {
   const settings = settingsFromParent();
@@ -21,6 +31,7 @@ async function run(): Promise<void> {
     logger,
     firstTokenFile: settings.adminTokenPath,
     trustedProxies: settings.listen.trustedProxies,
+    ...(await auditReceiverOf(settings)),
     signIn: {
       sessionLifetimes: {
         idleMs: settings.session.idleMinutes * 60_000,

@@ -1,6 +1,8 @@
 import { rename, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
+import { forwardAudit, type SyslogReceiver } from '../control-plane/audit/forward-audit.ts';
 import { openCatalog } from '../control-plane/database/catalog.ts';
 import { createServer } from '../control-plane/http/create-server.ts';
 import type { RateLimits } from '../control-plane/http/identify.ts';
@@ -30,6 +32,8 @@ export interface ServerOptions {
   readonly rateLimits?: RateLimits;
   /** Proxies whose word on address, host and protocol of a browser is believed. */
   readonly trustedProxies?: readonly string[];
+  /** Where audit events are also sent. */
+  readonly auditReceiver?: SyslogReceiver;
   readonly signIn?: Partial<SignInSettings>;
 }
 
@@ -71,6 +75,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         await writePrivateFile(options.firstTokenFile, `${secret}\n`);
     });
     const maintenance = startMaintenance(environment);
+    const forwarding = startForwarding(environment, options.auditReceiver);
     logger.info({ url, databasePath }, 'server listens');
     return {
       url,
@@ -80,6 +85,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         await app.close();
         clearTimeout(cut);
         await maintenance.close();
+        await forwarding.close();
         await catalog.close();
       },
     };
@@ -88,6 +94,22 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     await catalog.close();
     throw error;
   }
+}
+
+function startForwarding(
+  { catalog, logger }: Environment,
+  receiver: SyslogReceiver | undefined,
+): { close(): Promise<void> } {
+  const stop = new AbortController();
+  const done = receiver
+    ? forwardAudit({ catalog, receiver, hostname: hostname(), logger, signal: stop.signal })
+    : Promise.resolve();
+  return {
+    close: async () => {
+      stop.abort();
+      await done;
+    },
+  };
 }
 
 /** Never readable by others, not even for a moment, nor half written. */

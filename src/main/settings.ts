@@ -61,6 +61,15 @@ export const configFileSchema = z.strictObject({
   guard: z.boolean().default(true),
   freezeDeadlineMs: z.int().min(100).max(600_000).default(10_000),
   callsPerTokenAndMinute: z.int().min(60).max(1_000_000).default(1200),
+  /** Sends the audit trail also to a syslog receiver. */
+  auditForwarding: z
+    .strictObject({
+      host: z.string().min(1).max(253),
+      port: z.int().min(1).max(65_535).default(6514),
+      tls: z.boolean().default(true),
+      caFile: absolutePath.optional(),
+    })
+    .optional(),
   jobsAtOnce: z.int().min(1).max(64).default(2),
   catalogBackups: z
     .strictObject({

@@ -23,6 +23,7 @@ import { claimNextJob } from '../jobs/queue.ts';
 import { runJob } from '../jobs/run-job.ts';
 import { z } from 'zod';
 import { createSignInSettings } from '../operations/environment.ts';
+import { checkDescribed } from './described-answers.test-suite.ts';
 import { createServer } from './create-server.ts';
 import type { RateLimits } from './identify.ts';
 
@@ -149,7 +150,11 @@ export async function startTestServer(
         headers: { ...(token !== null && { authorization: `Bearer ${token}` }), ...headers },
         ...(body && { payload: body }),
       };
-      return await app.inject(injected);
+      const response = await app.inject(injected);
+      const { statusCode, body: text } = response;
+      const contentType = response.headers['content-type'] ?? '';
+      checkDescribed({ method, url }, { statusCode, body: text, contentType });
+      return response;
     },
     runNextJob: () => pretendToWork(catalog, time),
   };
