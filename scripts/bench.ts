@@ -5,6 +5,7 @@ import { runScript, setUp } from './setup/setup.ts';
 import { describeCpu, readLoad, type MachineFacts } from './bench/measuring.ts';
 import { parseOptions, type BenchOptions } from './bench/options.ts';
 import { benchCapture } from './bench/part-capture.ts';
+import { benchCatalog } from './bench/part-catalog.ts';
 import { benchMemory } from './bench/part-memory.ts';
 import { benchPause } from './bench/part-pause.ts';
 import { benchRestore } from './bench/part-restore.ts';
@@ -35,7 +36,8 @@ async function runParts(workbench: Workbench, options: BenchOptions): Promise<Pa
     if (part === 'capture') results.capture = await benchCapture(workbench, options);
     else if (part === 'pause') results.pause = await benchPause(workbench, options);
     else if (part === 'memory') results.memory = await benchMemory(workbench, options);
-    else results.restore = await benchRestore(workbench, options);
+    else if (part === 'restore') results.restore = await benchRestore(workbench, options);
+    else results.catalog = await benchCatalog(options);
     process.stdout.write(`\n${formatPart(part, results) ?? ''}\n`);
   }
   return results;

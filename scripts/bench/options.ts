@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { SetupError } from '../setup/run-command.ts';
 
-export const PARTS = ['capture', 'pause', 'memory', 'restore'] as const;
+export const PARTS = ['capture', 'pause', 'memory', 'restore', 'catalog'] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface BenchOptions {

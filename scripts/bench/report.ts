@@ -4,6 +4,7 @@ import { formatBytes } from '../../src/shared/byte-size.ts';
 import { median, type MachineFacts } from './measuring.ts';
 import type { Part } from './options.ts';
 import type { CaptureResults } from './part-capture.ts';
+import type { CatalogResult } from './part-catalog.ts';
 import type { MemoryResult } from './part-memory.ts';
 import { maxOf, medianOf, type PauseResult } from './part-pause.ts';
 import type { RestoreResult } from './part-restore.ts';
@@ -13,6 +14,7 @@ export interface PartResults {
   pause?: readonly PauseResult[];
   memory?: readonly MemoryResult[];
   restore?: RestoreResult;
+  catalog?: CatalogResult;
 }
 
 const DOCS = path.resolve(import.meta.dirname, '../../docs');
@@ -131,11 +133,22 @@ function formatRestore(result: RestoreResult): string {
   return `Roll-back of a running guest with ${result.memoryMiB} MiB of memory and a disk with ${gigabytes(result.diskBytes)} of files.\n\n${table(['phase', 'time'], rows)}\n\nVerifying the whole snapshot (read, decrypt, decompress, digest): ${gigabytes(result.verifiedBytes)} in ${seconds(result.verifyMs)}, ${rate.toFixed(0)} MB/s.`;
 }
 
+function formatCatalog({ size, catalogBytes, calls, residentBytes }: CatalogResult): string {
+  const rows = calls.map(({ what, medianMs, p99Ms }) => [
+    what,
+    `${medianMs.toFixed(1)} ms`,
+    `${p99Ms.toFixed(1)} ms`,
+  ]);
+  const snapshots = size.vms * size.snapshotsPerVm;
+  return `${size.vms} VMs, ${snapshots} snapshots, ${size.auditEvents} audit events; the catalog takes ${formatBytes(catalogBytes)}, the server ${formatBytes(residentBytes)} of memory after these calls.\n\n${table(['call', 'median', '99th of 100'], rows)}`;
+}
+
 export function formatPart(part: Part, results: PartResults): string | null {
   if (part === 'capture') return results.capture ? formatCapture(results.capture) : null;
   if (part === 'pause') return results.pause ? formatPause(results.pause) : null;
   if (part === 'memory') return results.memory ? formatMemory(results.memory) : null;
-  return results.restore ? formatRestore(results.restore) : null;
+  if (part === 'restore') return results.restore ? formatRestore(results.restore) : null;
+  return results.catalog ? formatCatalog(results.catalog) : null;
 }
 
 /** Replaces the tables of the parts that were measured; the text around them is written by hand. */

@@ -272,6 +272,7 @@ const indexes = [
   `create index jobs_by_request on jobs (request_id)`,
   `create index scratch_held on scratch_reservations (host_id) where released_at is null`,
   `create index audit_events_by_resource on audit_events (resource_type, resource_id)`,
+  `create index audit_events_by_time on audit_events (at)`,
   `create index audit_events_by_request on audit_events (request_id)`,
   `create index tokens_by_principal on tokens (principal_id)`,
   `create index idempotency_keys_by_expiry on idempotency_keys (expires_at)`,
