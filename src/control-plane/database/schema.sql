@@ -418,6 +418,8 @@ CREATE INDEX audit_events_by_request on audit_events (request_id);
 
 CREATE INDEX audit_events_by_resource on audit_events (resource_type, resource_id);
 
+CREATE INDEX audit_events_by_time on audit_events (at);
+
 CREATE INDEX bindings_by_principal on bindings (principal_id);
 
 CREATE INDEX bindings_by_role on bindings (role_id);
