@@ -8,13 +8,22 @@ interface WallTime {
   readonly month: number;
   readonly day: number;
   readonly hour: number;
-  readonly offset: string;
+  readonly offsetMs: number;
 }
 
 export type PeriodNamer = (period: Period, at: Date) => string;
 
 /** Names of periods in a time zone; two instants have the same name when they are of one period. */
 export function createPeriodNamer(timeZone: string): PeriodNamer {
+  const offsetAt = createOffsetReader(timeZone);
+  return (period, at) => nameOf(period, readWallTime(at, offsetAt(at.getTime())));
+}
+
+/** No zone changes its clock at other moments than these. */
+const OFFSET_HOLDS_MS = 15 * 60_000;
+
+/** Asking Intl is slow; the answer holds for a while. Lives as long as one decision. */
+function createOffsetReader(timeZone: string): (atMs: number) => number {
   const format = new Intl.DateTimeFormat('en-US', {
     timeZone,
     calendar: 'gregory',
@@ -24,20 +33,40 @@ export function createPeriodNamer(timeZone: string): PeriodNamer {
     month: 'numeric',
     day: 'numeric',
     hour: 'numeric',
-    timeZoneName: 'longOffset',
+    minute: 'numeric',
+    second: 'numeric',
   });
-  return (period, at) => nameOf(period, readWallTime(format, at));
+  const known = new Map<number, number>();
+  return (atMs) => {
+    const startMs = Math.floor(atMs / OFFSET_HOLDS_MS) * OFFSET_HOLDS_MS;
+    const offsetMs = known.get(startMs) ?? readOffset(format, startMs);
+    known.set(startMs, offsetMs);
+    return offsetMs;
+  };
 }
 
-function readWallTime(format: Intl.DateTimeFormat, at: Date): WallTime {
-  const parts = new Map(format.formatToParts(at).map(({ type, value }) => [type, value]));
+function readOffset(format: Intl.DateTimeFormat, atMs: number): number {
+  const parts = new Map(format.formatToParts(atMs).map(({ type, value }) => [type, value]));
   const number = (type: Intl.DateTimeFormatPartTypes): number => Number(parts.get(type));
+  const wallMs = Date.UTC(
+    number('year'),
+    number('month') - 1,
+    number('day'),
+    number('hour'),
+    number('minute'),
+    number('second'),
+  );
+  return wallMs - atMs;
+}
+
+function readWallTime(at: Date, offsetMs: number): WallTime {
+  const wall = new Date(at.getTime() + offsetMs);
   return {
-    year: number('year'),
-    month: number('month'),
-    day: number('day'),
-    hour: number('hour'),
-    offset: parts.get('timeZoneName') ?? '',
+    year: wall.getUTCFullYear(),
+    month: wall.getUTCMonth() + 1,
+    day: wall.getUTCDate(),
+    hour: wall.getUTCHours(),
+    offsetMs,
   };
 }
 
@@ -48,7 +77,7 @@ function nameOf(period: Period, wall: WallTime): string {
   switch (period) {
     case 'hourly':
       // With the offset: the hour that the clock shows twice in autumn is two hours.
-      return `${year}-${two(month)}-${two(day)} ${two(wall.hour)}h ${wall.offset}`;
+      return `${year}-${two(month)}-${two(day)} ${two(wall.hour)}h ${wall.offsetMs / 60_000}`;
     case 'daily':
       return `${year}-${two(month)}-${two(day)}`;
     case 'weekly':

@@ -19,6 +19,7 @@ export interface RetainedSnapshot {
   /** The schedule that made it; null: made by hand, which no schedule ever removes. */
   readonly scheduleId: string | null;
   readonly state: 'creating' | 'active' | 'deleting' | 'deleted' | 'failed' | 'damaged';
+  /** As the catalog has times: in UTC with milliseconds, so that they sort as text. */
   readonly at: string;
   readonly pinned: boolean;
   readonly locked: boolean;
@@ -101,8 +102,7 @@ function decideForVm(
 }
 
 function byAgeThenId(one: RetainedSnapshot, other: RetainedSnapshot): number {
-  const byAge = Date.parse(other.at) - Date.parse(one.at);
-  if (byAge !== 0) return byAge;
+  if (one.at !== other.at) return one.at < other.at ? 1 : -1;
   return one.id < other.id ? 1 : -1;
 }
 
@@ -180,7 +180,7 @@ function decideFate(
 }
 
 const isAtLeastAsNew = (snapshot: RetainedSnapshot, good: RetainedSnapshot | undefined): boolean =>
-  good === undefined || Date.parse(snapshot.at) >= Date.parse(good.at);
+  good === undefined || snapshot.at >= good.at;
 
 const describeReason = ({ rule, period }: RetentionReason): string =>
   period === null ? `keep-${rule}` : `keep-${rule} (${period})`;

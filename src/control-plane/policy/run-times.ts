@@ -95,7 +95,8 @@ export function findDueRun(
   question: { readonly handledUntil: Date; readonly now: Date; readonly catchUp: boolean },
 ): DueRun {
   const { handledUntil, now, catchUp } = question;
-  const latest = findLatest(times, handledUntil, now);
+  const first = times.next(handledUntil);
+  const latest = first && first <= now ? findLatest(times, handledUntil, now) : undefined;
   if (!latest) return { run: undefined, handledUntil, missed: 0 };
   const runs = catchUp || now.getTime() - latest.getTime() <= ON_TIME_MS;
   const due = countRuns(times, handledUntil, latest);
