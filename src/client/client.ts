@@ -29,6 +29,8 @@ export interface ClientOptions {
   /** For example `http://127.0.0.1:7070`; in a browser the page's own origin. */
   readonly baseUrl: string;
   readonly token?: string | undefined;
+  /** Of a session whose cookie the browser sends by itself. */
+  readonly csrfToken?: (() => string | undefined) | undefined;
   readonly timeoutMs?: number | undefined;
   readonly userAgent?: string | undefined;
   readonly fetch?: typeof globalThis.fetch | undefined;
@@ -130,6 +132,7 @@ function createTransport(options: ClientOptions): Transport {
     fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
     urlOf: (route, args) => baseUrl + fillPath(route, args.params) + formatQuery(args.query),
     headers: () => ({
+      ...csrfHeader(options.csrfToken?.()),
       ...(options.token ? { authorization: `Bearer ${options.token}` } : {}),
       ...(options.userAgent ? { 'user-agent': options.userAgent } : {}),
     }),
@@ -160,6 +163,9 @@ function createTransport(options: ClientOptions): Transport {
   };
   return transport;
 }
+
+const csrfHeader = (token: string | undefined): Record<string, string> =>
+  token === undefined ? {} : { 'x-csrf-token': token };
 
 function decodeAnswer(
   operationId: OperationId,

@@ -88,6 +88,8 @@ test('signing in: a wrong token is refused, a good one leads in, signing out for
   const { page } = opened;
   try {
     assert.deepEqual(await seriousIssues(page), []);
+    await page.getByRole('button', { name: 'Use an API token' }).click();
+    assert.deepEqual(await seriousIssues(page), []);
     await page.getByLabel('API token').fill(`kmd_${'x'.repeat(43)}`);
     await page.getByRole('button', { name: 'Sign in' }).click();
     await page.getByText('The server does not know this token').waitFor();
@@ -97,7 +99,7 @@ test('signing in: a wrong token is refused, a good one leads in, signing out for
     await page.reload();
     await page.getByRole('heading', { name: 'Overview' }).waitFor();
     await page.getByRole('button', { name: 'Sign out' }).click();
-    await page.getByLabel('API token').waitFor();
+    await page.getByLabel('Password').waitFor();
     const kept = await page.evaluate<string>('Object.values({ ...sessionStorage }).join()');
     assert.ok(!kept.includes(service.fleet.tokens.viewer));
     // The browser itself reports the 401 of the wrong token, and nothing else is wrong.
@@ -114,7 +116,7 @@ test('a token that is no longer good leads back to the sign-in, wherever one is'
   const opened = await openDashboard(browser, service.url, { token: `kmd_${'y'.repeat(43)}` });
   try {
     await opened.page.goto(`${service.url}/audit`);
-    await opened.page.getByLabel('API token').waitFor();
+    await opened.page.getByLabel('Password').waitFor();
   } finally {
     await opened.context.close();
   }

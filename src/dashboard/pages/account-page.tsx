@@ -1,13 +1,16 @@
 import { FormGroup, Label } from '@patternfly/react-core';
 import type { Whoami } from '../../contract/access.ts';
 import { RIGHTS } from '../../contract/rights.ts';
-import { useWhoami } from '../api.ts';
+import { useCall, useWhoami } from '../api.ts';
 import { setLanguage, setTheme, THEMES, useLanguage, useTheme } from '../preferences.ts';
 import { Facts } from '../parts/facts.tsx';
 import { Choice } from '../parts/filters.tsx';
 import { Loaded } from '../parts/loaded.tsx';
 import { PageFrame } from '../parts/page-frame.tsx';
 import { Panel } from '../parts/panel.tsx';
+import { CodesPanel } from '../parts/codes-panel.tsx';
+import { PasswordPanel } from '../parts/password-panel.tsx';
+import { SessionPanel } from '../parts/session-panel.tsx';
 import { TokenPanel } from '../parts/token-panel.tsx';
 import { useTexts } from '../texts/i18n.ts';
 
@@ -21,9 +24,28 @@ export function AccountPage(): React.ReactElement {
           <Loaded query={whoami}>{(data) => <Who whoami={data} />}</Loaded>
         </Panel>
         <Preferences />
+        {whoami.data?.principal.kind === 'user' ? <Guards /> : null}
         <TokenPanel />
       </div>
     </PageFrame>
+  );
+}
+
+/** What guards the way in; other principals than users have none of it. */
+function Guards(): React.ReactElement {
+  const account = useCall('accountGet', {});
+  return (
+    <>
+      <Loaded query={account}>
+        {(data) => (
+          <>
+            <PasswordPanel user={data.user} />
+            <CodesPanel account={data} />
+          </>
+        )}
+      </Loaded>
+      <SessionPanel />
+    </>
   );
 }
 

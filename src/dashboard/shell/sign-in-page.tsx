@@ -12,17 +12,19 @@ import { createClient } from '../../client/client.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { FieldHelp } from '../parts/field-help.tsx';
 import { ProblemAlert } from '../parts/problem-alert.tsx';
-import { signIn } from '../session.ts';
+import { signInWithToken } from '../session.ts';
 import { useTexts } from '../texts/i18n.ts';
 import { LanguageButton } from './language-button.tsx';
 import { Logo } from './logo.tsx';
 import { Note } from '../parts/note.tsx';
+import { PasswordForm } from './password-form.tsx';
 
 const isRefused = (error: unknown): boolean =>
   error instanceof OperationError && error.code === 'unauthenticated';
 
 export function SignInPage(): React.ReactElement {
   const { t } = useTexts();
+  const [usesToken, setUsesToken] = useState(false);
   return (
     <main className="kd-sign-in">
       <title>{t('app.title', { page: t('signIn.title') })}</title>
@@ -34,14 +36,17 @@ export function SignInPage(): React.ReactElement {
           </div>
           <h1 className="kd-sign-in-title">{t('signIn.title')}</h1>
           <p>{t('signIn.intro')}</p>
-          <SignInForm />
+          {usesToken ? <TokenForm /> : <PasswordForm />}
+          <Button variant="link" isInline onClick={() => setUsesToken(!usesToken)}>
+            {t(usesToken ? 'signIn.usePassword' : 'signIn.useToken')}
+          </Button>
         </CardBody>
       </Card>
     </main>
   );
 }
 
-function SignInForm(): React.ReactElement {
+function TokenForm(): React.ReactElement {
   const { t } = useTexts();
   const [secret, setSecret] = useState('');
   const [error, setError] = useState<unknown>(null);
@@ -55,7 +60,7 @@ function SignInForm(): React.ReactElement {
     setBusy(true);
     try {
       await createClient({ baseUrl: location.origin, token }).call('whoami', {});
-      signIn(token);
+      signInWithToken(token);
     } catch (thrown) {
       setError(thrown);
       setBusy(false);

@@ -11,7 +11,7 @@ import {
 import { BarsIcon } from '@patternfly/react-icons/dist/esm/icons/bars-icon';
 import { Link } from '@tanstack/react-router';
 import { useWhoami } from '../api.ts';
-import { signOut } from '../session.ts';
+import { useSignOut } from './use-sign-out.ts';
 import { useTexts } from '../texts/i18n.ts';
 import { LanguageButton } from './language-button.tsx';
 import { Logo } from './logo.tsx';
@@ -22,6 +22,7 @@ export function TopBar(props: {
 }): React.ReactElement {
   const { t } = useTexts();
   const whoami = useWhoami();
+  const signOut = useSignOut();
   const name = whoami.data?.principal.name ?? '';
   return (
     <Masthead>

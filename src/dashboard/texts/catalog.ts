@@ -1,3 +1,4 @@
+import { ACCOUNT_TEXTS } from './account-texts.ts';
 import { ADMINISTRATION_TEXTS } from './administration-texts.ts';
 import { DIALOG_TEXTS } from './dialog-texts.ts';
 import { PAGE_TEXTS } from './page-texts.ts';
@@ -14,6 +15,7 @@ export const CATALOG = {
   ...PAGE_TEXTS,
   ...DIALOG_TEXTS,
   ...ADMINISTRATION_TEXTS,
+  ...ACCOUNT_TEXTS,
   ...RULE_TEXTS,
 } as const satisfies Readonly<Record<string, readonly [string, string]>>;
 
