@@ -5,7 +5,7 @@ import { RIGHTS, rightsThatGive, type Right } from '../../contract/rights.ts';
 import { operationIds, routeOf } from '../../contract/routes.ts';
 import { silentLogger, type LogFields, type Logger } from '../../shared/logger.ts';
 import { callRoute, idFor } from './route-calls.test-suite.ts';
-import { startTestServer, UNKNOWN_ID, type TestServer } from './server.test-suite.ts';
+import { startTestServer, UNKNOWN_ID, VM_ID, type TestServer } from './server.test-suite.ts';
 
 const WRONG_TOKEN = `kmd_${'A'.repeat(43)}`;
 
@@ -127,4 +127,31 @@ test('a token can be made, used, listed and revoked, but not with more rights th
   assert.equal((await server.call(stranger, 'DELETE', url)).statusCode, 404);
   assert.equal((await server.call(viewer, 'DELETE', url)).statusCode, 204);
   assert.equal((await server.call(made.secret, 'GET', '/api/v1/vms')).statusCode, 401);
+});
+
+test('labels that give others a right are put on only by whoever holds that right', async (t) => {
+  const server = await startTestServer(t);
+  const administrator = await server.token('administrator');
+  const made = await server.call(administrator, 'POST', '/api/v1/roles', {
+    body: { name: 'keeper', rights: ['view', 'manage-access'] },
+  });
+  assert.equal(made.statusCode, 201, made.body);
+  const keeper = await server.token(made.json<{ id: string }>().id, {
+    name: 'keeper',
+    scope: { kind: 'vms', vmIds: [VM_ID] },
+  });
+  await server.token('operator', { scope: { kind: 'label', key: 'team', value: 'red' } });
+  const relabel = async (labels: Record<string, string>) => {
+    const { headers } = await server.call(keeper, 'GET', `/api/v1/vms/${VM_ID}`);
+    return await server.call(keeper, 'PATCH', `/api/v1/vms/${VM_ID}`, {
+      body: { labels },
+      headers: { 'if-match': String(headers.etag) },
+    });
+  };
+  assert.equal((await relabel({ stage: 'test' })).statusCode, 200);
+  const refused = await relabel({ stage: 'test', team: 'red' });
+  assert.equal(refused.statusCode, 403, refused.body);
+  assert.match(problemSchema.parse(refused.json()).detail, /create/);
+  const vm = await server.call(keeper, 'GET', `/api/v1/vms/${VM_ID}`);
+  assert.deepEqual(vm.json<{ labels: object }>().labels, { stage: 'test' });
 });
