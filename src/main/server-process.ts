@@ -31,6 +31,7 @@ async function run(): Promise<void> {
     logger,
     firstTokenFile: settings.adminTokenPath,
     trustedProxies: settings.listen.trustedProxies,
+    ...(settings.listen.tls && { tls: settings.listen.tls }),
     ...(await auditReceiverOf(settings)),
     signIn: {
       sessionLifetimes: {

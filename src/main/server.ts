@@ -1,5 +1,6 @@
 import { rename, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { Server } from 'node:https';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { forwardAudit, type SyslogReceiver } from '../control-plane/audit/forward-audit.ts';
@@ -18,11 +19,14 @@ import { describeThrown } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import packageDescription from '../../package.json' with { type: 'json' };
 import { createPinoLogger } from './pino-logger.ts';
+import { keepTlsCurrent, readTlsFiles, TLS_MIN_VERSION, type TlsFiles } from './tls-files.ts';
 
 export interface ServerOptions {
   readonly databasePath: string;
   /** Port 0 takes a free one. */
   readonly listen?: { readonly host: string; readonly port: number };
+  /** Without them it speaks plain HTTP. */
+  readonly tls?: TlsFiles;
   readonly logger: Logger;
   readonly clock?: Clock;
   /** On the first start the administrator's token is written here, for its owner only. */
@@ -51,6 +55,7 @@ const LISTEN_DEFAULT = { host: '127.0.0.1', port: 8470 };
 
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { databasePath, logger, clock = systemClock, listen = LISTEN_DEFAULT } = options;
+  const keys = options.tls ? await readTlsFiles(options.tls) : null;
   const catalog = await openCatalog({ path: databasePath, clock });
   const environment: Environment = {
     catalog,
@@ -65,9 +70,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     ...(dashboardFolder !== undefined && { dashboardFolder }),
     ...(rateLimits !== undefined && { rateLimits }),
     ...(trustedProxies !== undefined && { trustedProxies }),
+    ...(keys && { tls: { ...keys, minVersion: TLS_MIN_VERSION } }),
   });
   try {
-    const url = await app.listen(listen);
+    const address = await app.listen({ host: listen.host, port: listen.port });
+    const url = keys ? address.replace(/^http:/, 'https:') : address;
     let firstToken: string | undefined;
     await firstStart(environment, async (secret) => {
       firstToken = secret;
@@ -75,6 +82,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         await writePrivateFile(options.firstTokenFile, `${secret}\n`);
     });
     const maintenance = startMaintenance(environment);
+    const { tls } = options;
+    const renewal =
+      tls && keys && app.server instanceof Server
+        ? keepTlsCurrent(app.server, tls, { keys, logger })
+        : null;
     const forwarding = startForwarding(environment, options.auditReceiver);
     logger.info({ url, databasePath }, 'server listens');
     return {
@@ -84,6 +96,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         const cut = setTimeout(() => app.server.closeAllConnections(), CLOSE_GRACE_MS);
         await app.close();
         clearTimeout(cut);
+        renewal?.close();
         await maintenance.close();
         await forwarding.close();
         await catalog.close();

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { BlockList, isIP, isIPv6 } from 'node:net';
 import path from 'node:path';
 import { z } from 'zod';
 import { GIB, MIB } from '../shared/byte-size.ts';
@@ -12,6 +13,10 @@ const absolutePath = z
   .max(4096)
   .refine((value) => path.isAbsolute(value), 'must be an absolute path');
 
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
+LOOPBACK.addAddress('::1', 'ipv6');
+
 const networkSchema = z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()]);
 
 /** The configuration file; every key may be left out. docs/operations/configuration.md explains each. */
@@ -22,6 +27,9 @@ export const configFileSchema = z.strictObject({
       host: z.string().default('127.0.0.1'),
       port: z.int().min(0).max(65_535).default(8470),
       trustedProxies: z.array(networkSchema).max(64).default([]),
+      tls: z.strictObject({ certFile: absolutePath, keyFile: absolutePath }).optional(),
+      /** True lets passwords and tokens cross a network that is trusted for other reasons. */
+      allowPlainHttp: z.boolean().default(false),
     })
     .prefault({}),
   session: z
@@ -133,7 +141,20 @@ export async function loadSettings(overrides: SettingsOverrides): Promise<Settin
     host: overrides.host ?? config.listen.host,
     port: overrides.port ?? config.listen.port,
   };
+  requireSafeListening(listen);
   return resolveSettings({ ...config, listen });
+}
+
+/** Passwords and tokens must not be readable on the way. */
+function requireSafeListening({ host, tls, allowPlainHttp }: ConfigFile['listen']): void {
+  const isLoopback =
+    host === 'localhost' ||
+    (isIP(host) !== 0 && LOOPBACK.check(host, isIPv6(host) ? 'ipv6' : 'ipv4'));
+  if (isLoopback || tls || allowPlainHttp) return;
+  throw new OperationError(
+    'invalid_input',
+    `Plain HTTP on ${host} would show passwords and tokens to the network. Set listen.tls, or listen on 127.0.0.1 behind a proxy that speaks TLS; listen.allowPlainHttp overrides this.`,
+  );
 }
 
 function resolveSettings(config: ConfigFile): Settings {

@@ -1,6 +1,14 @@
+import { createServer as createHttpsServer, type ServerOptions } from 'node:https';
+import type { SecureVersion } from 'node:tls';
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
-import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import {
+  fastify,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerFactory,
+} from 'fastify';
 import { operationIds, routeOf, routes, type OperationId } from '../../contract/routes.ts';
 import { OperationError } from '../../shared/errors.ts';
 import { newId } from '../../shared/ids.ts';
@@ -49,10 +57,12 @@ export async function createServer(options: {
   rateLimits?: RateLimits;
   /** The built dashboard; without it only the API is served. */
   dashboardFolder?: string;
+  /** Certificate and key in PEM; without them it speaks plain HTTP. */
+  tls?: { readonly cert: string; readonly key: string; readonly minVersion: SecureVersion };
   /** Proxies whose word on address, host and protocol of the browser is believed. */
   trustedProxies?: readonly string[];
 }): Promise<FastifyInstance> {
-  const { environment, rateLimits = RATE_LIMITS, trustedProxies = [] } = options;
+  const { environment, rateLimits = RATE_LIMITS, trustedProxies = [], tls } = options;
   const app = fastify({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
@@ -62,6 +72,7 @@ export async function createServer(options: {
     forceCloseConnections: 'idle',
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     routerOptions: { maxParamLength: 128 },
+    ...(tls && { serverFactory: tlsServerFactory(tls) }),
     // For what fails before there is a route, such as an address that is not UTF-8.
     frameworkErrors: (error, request, reply) => {
       void sendProblem(environment, error, { request, reply });
@@ -114,6 +125,15 @@ export async function createServer(options: {
   });
   return app;
 }
+
+/** A server that fastify did not make has Node's limits, not fastify's. */
+const tlsServerFactory =
+  (tls: ServerOptions): FastifyServerFactory =>
+  (handler) => {
+    const server = createHttpsServer(tls, handler);
+    server.requestTimeout = REQUEST_TIMEOUT_MS;
+    return server;
+  };
 
 /** What is not in the contract's shape is our bug, and must not go out. */
 async function sendAnswer(
