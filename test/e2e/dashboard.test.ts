@@ -9,6 +9,7 @@ import { createClient } from '../../src/client/client.ts';
 import { launchBrowser, openDashboard, startDashboardService } from './dashboard-service.ts';
 import type { DashboardService, Visit, VisitOptions } from './dashboard-service.ts';
 import { advanceJob } from './seed-requests.ts';
+import { waitUntil } from '../support/service/wait-until.ts';
 
 const FIRST_LOAD_BYTES_MAX = 300_000;
 /** What language and theme can change; the structure of a page is checked once. */
@@ -75,7 +76,16 @@ async function turnTo(page: Page, address: string): Promise<void> {
   await settle(page);
 }
 
+/** What is half faded in has not the contrast that a reader sees. Runs in the page. */
+const FADED_IN = `[...document.querySelectorAll('[role=tooltip]')].every(
+  (tooltip) => getComputedStyle(tooltip).opacity === '1',
+)`;
+
 async function seriousIssues(page: Page, rules?: readonly string[]): Promise<string[]> {
+  await waitUntil(
+    'The end of all fading',
+    async () => (await page.evaluate<boolean>(FADED_IN)) || undefined,
+  );
   const axe = new AxeBuilder({ page }).options({ resultTypes: ['violations'] });
   const { violations } = await (rules ? axe.withRules([...rules]) : axe).analyze();
   return violations
@@ -269,7 +279,7 @@ test('what is not possible says why: a pinned snapshot, a right that is missing'
     await page.getByRole('button', { name: 'Delete' }).focus();
     await page
       .getByRole('tooltip')
-      .getByText('Your role lacks the right: Delete snapshots')
+      .getByText('Your role lacks the right: Delete any snapshot')
       .waitFor();
   });
 });
