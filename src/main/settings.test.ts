@@ -72,7 +72,7 @@ test('what is left out lies in the data folder, as the page says', async (t) => 
 test('options of the command win over the file', async (t) => {
   const configPath = await writeConfig(t, {
     dataFolder: '/srv/k',
-    listen: { host: '192.0.2.1', port: 1 },
+    listen: { host: '192.0.2.1', port: 1, allowPlainHttp: true },
     hypervisor: { kind: 'libvirt', uri: 'qemu:///system' },
   });
   const settings = await loadSettings({
@@ -81,7 +81,12 @@ test('options of the command win over the file', async (t) => {
     port: 2,
     simulated: true,
   });
-  assert.deepEqual(settings.listen, { host: '192.0.2.1', port: 2, trustedProxies: [] });
+  assert.deepEqual(settings.listen, {
+    host: '192.0.2.1',
+    port: 2,
+    trustedProxies: [],
+    allowPlainHttp: true,
+  });
   assert.equal(settings.databasePath, '/srv/other/catalog.sqlite');
   assert.deepEqual(settings.hypervisor, { kind: 'simulated', vms: 12 });
 });
