@@ -14,7 +14,7 @@ import { silentLogger } from '../../../src/shared/logger.ts';
 
 /**
  * Captures a VM as the worker does, and hangs for good in the middle of the pause, when the backup
- * job has begun: whoever started this process then does to it what he likes.
+ * job has begun, too: whoever started this process then does to it what he likes.
  */
 const [guardSocketPath, vmId, captureId, kind, scratchFolder, deadline] = process.argv.slice(2);
 if (!guardSocketPath || !vmId || !captureId || !scratchFolder || !deadline) process.exit(2);
@@ -22,13 +22,30 @@ const logger = silentLogger;
 const connections = openConnections({ logger });
 const ref = await lookupVm(connections.capture, vmId);
 const real = createDomainControl(connections, ref);
+let hasBackup = false;
+// File systems are frozen when the backup of a disk snapshot begins.
+let isHeld = kind !== 'full';
+const hangInPause = async (): Promise<void> => {
+  if (!hasBackup || !isHeld) return;
+  process.send?.({ inPause: true });
+  await new Promise<never>(() => undefined);
+};
 const capture = beginLiveCapture({
   domain: {
     ...real,
+    async suspend() {
+      await real.suspend();
+      isHeld = true;
+      await hangInPause();
+    },
     async beginBackup(backup) {
       await real.beginBackup(backup);
-      process.send?.({ inPause: true });
-      await new Promise<never>(() => undefined);
+      hasBackup = true;
+      await hangInPause();
+    },
+    async endBackup(nbdSocketPath) {
+      hasBackup = false;
+      await real.endBackup(nbdSocketPath);
     },
   },
   vm: await describeVm(connections.capture, ref),
