@@ -90,6 +90,8 @@ describe('a guest whose capture dies in the middle (invariant 1)', () => {
   const startGuard = async (): Promise<ChildProcess> =>
     await start(GUARD, [], settingsForChild(settings));
   const kill = async (child: ChildProcess): Promise<void> => {
+    // A test that failed may have killed it already.
+    if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
     child.kill('SIGKILL');
     await ended;
