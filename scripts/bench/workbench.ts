@@ -69,7 +69,9 @@ async function openStore(
   encrypted: boolean,
 ): Promise<Store> {
   const at = (name: string): string => path.join(folder, name);
-  for (const name of ['repository', 'scratch', 'run']) await mkdir(at(name), { mode: 0o711 });
+  for (const name of ['repository', 'scratch']) await mkdir(at(name), { mode: 0o711 });
+  // Paths of sockets must be short.
+  const runtimeFolder = await mkdtemp('/tmp/kmd-bench-');
   const repository = await createRepository({
     storage: await createDirectoryStorage(at('repository')),
     indexPath: at('index.sqlite'),
@@ -90,7 +92,7 @@ async function openStore(
       scratchFloorBytes: 0,
       repositoryFloorBytes: 0,
       repositoryFolder: at('repository'),
-      runtimeFolder: at('run'),
+      runtimeFolder,
       imageFolder: folder,
       exportFolders: [folder],
       freezeDeadlineMs: 10_000,
@@ -103,7 +105,7 @@ async function openStore(
     environment,
     async close() {
       await repository.close();
-      await rm(folder, { recursive: true, force: true });
+      for (const made of [folder, runtimeFolder]) await rm(made, { recursive: true, force: true });
     },
   };
 }
