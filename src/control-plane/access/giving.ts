@@ -32,7 +32,7 @@ export function requireMayGive(principal: Principal, rights: readonly Right[], o
  * Whether the right is held over all of a scope, whatever VMs there will be: any denial counts
  * against a scope that is not a list of VMs, since a VM that it reaches could come into the scope.
  */
-function holdsOver(principal: Principal, right: Right, { scope, vms }: Extent): boolean {
+export function holdsOver(principal: Principal, right: Right, { scope, vms }: Extent): boolean {
   if (scope.kind === 'vms')
     return scope.vmIds.every((id) => {
       const vm = vms.find((known) => known.id === id);

@@ -1,26 +1,10 @@
-import { RIGHTS, rightsThatGive, type Right } from '../../contract/rights.ts';
+import type { Right } from '../../contract/rights.ts';
 import { OperationError } from '../../shared/errors.ts';
 import type { Reader } from '../database/catalog.ts';
 import { findRoleRights } from '../database/roles.ts';
+import { EVERYWHERE, holdsOver } from './giving.ts';
 import type { Principal } from './principal.ts';
 import { isBuiltInRole, knownRights, ROLE_RIGHTS } from './roles.ts';
-
-/** Rights over everything, with no exception anywhere. */
-function rightsWithoutLimit({ grants, limits }: Principal): Right[] {
-  if (limits?.scopes.some(({ kind }) => kind !== 'everything')) return [];
-  return RIGHTS.filter((right) => {
-    const names = rightsThatGive(right);
-    const has = (rights: ReadonlySet<Right>): boolean => names.some((name) => rights.has(name));
-    return (
-      (!limits || limits.rights === null || has(limits.rights)) &&
-      grants.some(
-        (grant) =>
-          grant.effect === 'allow' && grant.scope.kind === 'everything' && has(grant.rights),
-      ) &&
-      !grants.some((grant) => grant.effect === 'deny' && has(grant.rights))
-    );
-  });
-}
 
 /**
  * Whoever could make or take over somebody mightier would be as mighty: throws unless the principal
@@ -31,10 +15,9 @@ export async function requireNoMoreThan(
   principal: Principal,
   roleIds: readonly string[],
 ): Promise<void> {
-  const held = rightsWithoutLimit(principal);
   for (const id of new Set(roleIds)) {
     const rights = await rightsOfRole(db, id);
-    const missing = rights.filter((right) => !held.includes(right));
+    const missing = rights.filter((right) => !holdsOver(principal, right, EVERYWHERE));
     if (missing.length > 0)
       throw new OperationError(
         'forbidden',

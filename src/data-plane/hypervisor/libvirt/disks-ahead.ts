@@ -18,7 +18,8 @@ const blockStatsSchema = z
       qdev: z.string().optional(),
       stats: z.looseObject({
         wr_bytes: count,
-        wr_operations: count,
+        // Without it equal counts would tell nothing.
+        wr_operations: z.number(),
         failed_wr_operations: count,
         invalid_wr_operations: count,
         unmap_bytes: count,
